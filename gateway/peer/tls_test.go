@@ -177,8 +177,23 @@ func TestExpired(t *testing.T) {
 	mustConnect(t, a.serverTLS(), client)
 	c.add(peer.SVIDLife + time.Second)
 	mustRefuse(t, a.serverTLS(), client)
-	c.add(-peer.SVIDLife - 10*time.Minute)
+
+	// The clock of d is ten minutes ahead, which is more than is forgiven.
+	ahead := newClock()
+	ahead.add(peer.SVIDLife + 10*time.Minute)
+	d := newCountry(t, "d.example", ahead)
+	i := d.unsigned(t)
+	i.Created = c.now()
+	if err := i.Sign(d.key); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := a.federation.Accept(i, c.now()); err != nil {
+		t.Fatal(err)
+	}
+	client = clientWith(t, d, "main")
 	mustRefuse(t, a.serverTLS(), client)
+	c.add(6 * time.Minute)
+	mustConnect(t, a.serverTLS(), client)
 }
 
 // TestBundleConfusion lets the authority of one country sign for another.
