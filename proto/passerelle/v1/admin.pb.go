@@ -1046,7 +1046,7 @@ func (x *CreateInviteResponse) GetNotAfter() *timestamppb.Timestamp {
 // AcceptInviteRequest adds a neighbour.
 type AcceptInviteRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The file. At most 256 KiB.
+	// The file. At most 64 KiB.
 	Invite []byte `protobuf:"bytes,1,opt,name=invite,proto3" json:"invite,omitempty"`
 	// The fingerprint that the neighbour read out. It must be that of the file.
 	ExpectedFingerprint string `protobuf:"bytes,2,opt,name=expected_fingerprint,json=expectedFingerprint,proto3" json:"expected_fingerprint,omitempty"`
@@ -1638,7 +1638,7 @@ type Agreement struct {
 	// Who has signed, and with which attestation.
 	Signatures []*AgreementSignature `protobuf:"bytes,8,rep,name=signatures,proto3" json:"signatures,omitempty"`
 	// The canonical file with its signatures (proto/SPEC.md, Agreements). At most
-	// 256 KiB.
+	// 1 MiB.
 	File []byte `protobuf:"bytes,9,opt,name=file,proto3" json:"file,omitempty"`
 	// Trust domain of the side that suspended it; empty: neither.
 	SuspendedBy string `protobuf:"bytes,10,opt,name=suspended_by,json=suspendedBy,proto3" json:"suspended_by,omitempty"`
@@ -1831,7 +1831,7 @@ func (x *AgreementSignature) GetVerified() bool {
 // DraftAgreementRequest is a draft.
 type DraftAgreementRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The draft as a person writes it, YAML. At most 256 KiB.
+	// The draft as a person writes it, YAML. At most 1 MiB.
 	Draft         []byte `protobuf:"bytes,1,opt,name=draft,proto3" json:"draft,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1941,7 +1941,7 @@ func (x *DraftAgreementResponse) GetWarnings() []string {
 // SignAgreementRequest signs an agreement file for this country.
 type SignAgreementRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The file, with the other side's signature or without. At most 256 KiB.
+	// The file, with the other side's signature or without. At most 1 MiB.
 	File []byte `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
 	// The legal officer's signature over the bytes in proto/SPEC.md, Agreements.
 	Signature     *OfficerSignature `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"`
@@ -2042,7 +2042,7 @@ func (x *SignAgreementResponse) GetAgreement() *Agreement {
 // AcceptAgreementRequest puts an agreement into force.
 type AcceptAgreementRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The file with both signatures. At most 256 KiB.
+	// The file with both signatures. At most 1 MiB.
 	File          []byte `protobuf:"bytes,1,opt,name=file,proto3" json:"file,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2339,10 +2339,8 @@ type SuspendAgreementRequest struct {
 	// Identifier.
 	Agreement string `protobuf:"bytes,1,opt,name=agreement,proto3" json:"agreement,omitempty"`
 	// Why. The other side is told that it is suspended, and not why. At most 256
-	// bytes.
-	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	// The legal officer's signature over the bytes in proto/SPEC.md, Agreements.
-	Signature     *OfficerSignature `protobuf:"bytes,3,opt,name=signature,proto3" json:"signature,omitempty"`
+	// bytes. Who did it stands in the log by the caller's SVID.
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2389,13 +2387,6 @@ func (x *SuspendAgreementRequest) GetReason() string {
 		return x.Reason
 	}
 	return ""
-}
-
-func (x *SuspendAgreementRequest) GetSignature() *OfficerSignature {
-	if x != nil {
-		return x.Signature
-	}
-	return nil
 }
 
 // SuspendAgreementResponse is the agreement.
@@ -2450,9 +2441,7 @@ type ResumeAgreementRequest struct {
 	// Identifier.
 	Agreement string `protobuf:"bytes,1,opt,name=agreement,proto3" json:"agreement,omitempty"`
 	// Why. At most 256 bytes.
-	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	// The legal officer's signature over the bytes in proto/SPEC.md, Agreements.
-	Signature     *OfficerSignature `protobuf:"bytes,3,opt,name=signature,proto3" json:"signature,omitempty"`
+	Reason        string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2499,13 +2488,6 @@ func (x *ResumeAgreementRequest) GetReason() string {
 		return x.Reason
 	}
 	return ""
-}
-
-func (x *ResumeAgreementRequest) GetSignature() *OfficerSignature {
-	if x != nil {
-		return x.Signature
-	}
-	return nil
 }
 
 // ResumeAgreementResponse is the agreement.
@@ -3836,17 +3818,15 @@ const file_passerelle_v1_admin_proto_rawDesc = "" +
 	"\tagreement\x18\x01 \x01(\tR\tagreement\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\rR\aversion\"N\n" +
 	"\x14GetAgreementResponse\x126\n" +
-	"\tagreement\x18\x01 \x01(\v2\x18.passerelle.v1.AgreementR\tagreement\"\x8e\x01\n" +
+	"\tagreement\x18\x01 \x01(\v2\x18.passerelle.v1.AgreementR\tagreement\"O\n" +
 	"\x17SuspendAgreementRequest\x12\x1c\n" +
 	"\tagreement\x18\x01 \x01(\tR\tagreement\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\x12=\n" +
-	"\tsignature\x18\x03 \x01(\v2\x1f.passerelle.v1.OfficerSignatureR\tsignature\"R\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"R\n" +
 	"\x18SuspendAgreementResponse\x126\n" +
-	"\tagreement\x18\x01 \x01(\v2\x18.passerelle.v1.AgreementR\tagreement\"\x8d\x01\n" +
+	"\tagreement\x18\x01 \x01(\v2\x18.passerelle.v1.AgreementR\tagreement\"N\n" +
 	"\x16ResumeAgreementRequest\x12\x1c\n" +
 	"\tagreement\x18\x01 \x01(\tR\tagreement\x12\x16\n" +
-	"\x06reason\x18\x02 \x01(\tR\x06reason\x12=\n" +
-	"\tsignature\x18\x03 \x01(\v2\x1f.passerelle.v1.OfficerSignatureR\tsignature\"Q\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\"Q\n" +
 	"\x17ResumeAgreementResponse\x126\n" +
 	"\tagreement\x18\x01 \x01(\v2\x18.passerelle.v1.AgreementR\tagreement\"\xa8\x02\n" +
 	"\aOfficer\x12\x1b\n" +
@@ -4074,69 +4054,67 @@ var file_passerelle_v1_admin_proto_depIdxs = []int32{
 	21, // 29: passerelle.v1.AcceptAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
 	21, // 30: passerelle.v1.ListAgreementsResponse.agreements:type_name -> passerelle.v1.Agreement
 	21, // 31: passerelle.v1.GetAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
-	55, // 32: passerelle.v1.SuspendAgreementRequest.signature:type_name -> passerelle.v1.OfficerSignature
-	21, // 33: passerelle.v1.SuspendAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
-	55, // 34: passerelle.v1.ResumeAgreementRequest.signature:type_name -> passerelle.v1.OfficerSignature
-	21, // 35: passerelle.v1.ResumeAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
-	38, // 36: passerelle.v1.Officer.trainings:type_name -> passerelle.v1.Training
-	53, // 37: passerelle.v1.Officer.enrolled:type_name -> google.protobuf.Timestamp
-	53, // 38: passerelle.v1.Officer.retired:type_name -> google.protobuf.Timestamp
-	53, // 39: passerelle.v1.Training.not_after:type_name -> google.protobuf.Timestamp
-	55, // 40: passerelle.v1.ProposeOfficerChangeRequest.signature:type_name -> passerelle.v1.OfficerSignature
-	53, // 41: passerelle.v1.ProposeOfficerChangeResponse.expires:type_name -> google.protobuf.Timestamp
-	37, // 42: passerelle.v1.ProposeOfficerChangeResponse.officer:type_name -> passerelle.v1.Officer
-	37, // 43: passerelle.v1.ListOfficersResponse.officers:type_name -> passerelle.v1.Officer
-	43, // 44: passerelle.v1.ListOfficersResponse.pending:type_name -> passerelle.v1.PendingOfficerChange
-	53, // 45: passerelle.v1.PendingOfficerChange.expires:type_name -> google.protobuf.Timestamp
-	46, // 46: passerelle.v1.SyncPeersResponse.progress:type_name -> passerelle.v1.SyncProgress
-	47, // 47: passerelle.v1.SyncPeersResponse.result:type_name -> passerelle.v1.SyncResult
-	56, // 48: passerelle.v1.SyncResult.refusal:type_name -> passerelle.v1.Refusal
-	53, // 49: passerelle.v1.Key.created:type_name -> google.protobuf.Timestamp
-	53, // 50: passerelle.v1.Key.rotate_by:type_name -> google.protobuf.Timestamp
-	48, // 51: passerelle.v1.ListKeysResponse.keys:type_name -> passerelle.v1.Key
-	48, // 52: passerelle.v1.RotateKeyResponse.key:type_name -> passerelle.v1.Key
-	53, // 53: passerelle.v1.RotateKeyResponse.old_key_destroyed_by:type_name -> google.protobuf.Timestamp
-	2,  // 54: passerelle.v1.AdminService.GetStatus:input_type -> passerelle.v1.GetStatusRequest
-	7,  // 55: passerelle.v1.AdminService.IngestRecords:input_type -> passerelle.v1.IngestRecordsRequest
-	11, // 56: passerelle.v1.AdminService.CreateInvite:input_type -> passerelle.v1.CreateInviteRequest
-	13, // 57: passerelle.v1.AdminService.AcceptInvite:input_type -> passerelle.v1.AcceptInviteRequest
-	17, // 58: passerelle.v1.AdminService.ListPeers:input_type -> passerelle.v1.ListPeersRequest
-	19, // 59: passerelle.v1.AdminService.EndPeer:input_type -> passerelle.v1.EndPeerRequest
-	23, // 60: passerelle.v1.AdminService.DraftAgreement:input_type -> passerelle.v1.DraftAgreementRequest
-	25, // 61: passerelle.v1.AdminService.SignAgreement:input_type -> passerelle.v1.SignAgreementRequest
-	27, // 62: passerelle.v1.AdminService.AcceptAgreement:input_type -> passerelle.v1.AcceptAgreementRequest
-	29, // 63: passerelle.v1.AdminService.ListAgreements:input_type -> passerelle.v1.ListAgreementsRequest
-	31, // 64: passerelle.v1.AdminService.GetAgreement:input_type -> passerelle.v1.GetAgreementRequest
-	33, // 65: passerelle.v1.AdminService.SuspendAgreement:input_type -> passerelle.v1.SuspendAgreementRequest
-	35, // 66: passerelle.v1.AdminService.ResumeAgreement:input_type -> passerelle.v1.ResumeAgreementRequest
-	39, // 67: passerelle.v1.AdminService.ProposeOfficerChange:input_type -> passerelle.v1.ProposeOfficerChangeRequest
-	41, // 68: passerelle.v1.AdminService.ListOfficers:input_type -> passerelle.v1.ListOfficersRequest
-	44, // 69: passerelle.v1.AdminService.SyncPeers:input_type -> passerelle.v1.SyncPeersRequest
-	49, // 70: passerelle.v1.AdminService.ListKeys:input_type -> passerelle.v1.ListKeysRequest
-	51, // 71: passerelle.v1.AdminService.RotateKey:input_type -> passerelle.v1.RotateKeyRequest
-	3,  // 72: passerelle.v1.AdminService.GetStatus:output_type -> passerelle.v1.GetStatusResponse
-	9,  // 73: passerelle.v1.AdminService.IngestRecords:output_type -> passerelle.v1.IngestRecordsResponse
-	12, // 74: passerelle.v1.AdminService.CreateInvite:output_type -> passerelle.v1.CreateInviteResponse
-	14, // 75: passerelle.v1.AdminService.AcceptInvite:output_type -> passerelle.v1.AcceptInviteResponse
-	18, // 76: passerelle.v1.AdminService.ListPeers:output_type -> passerelle.v1.ListPeersResponse
-	20, // 77: passerelle.v1.AdminService.EndPeer:output_type -> passerelle.v1.EndPeerResponse
-	24, // 78: passerelle.v1.AdminService.DraftAgreement:output_type -> passerelle.v1.DraftAgreementResponse
-	26, // 79: passerelle.v1.AdminService.SignAgreement:output_type -> passerelle.v1.SignAgreementResponse
-	28, // 80: passerelle.v1.AdminService.AcceptAgreement:output_type -> passerelle.v1.AcceptAgreementResponse
-	30, // 81: passerelle.v1.AdminService.ListAgreements:output_type -> passerelle.v1.ListAgreementsResponse
-	32, // 82: passerelle.v1.AdminService.GetAgreement:output_type -> passerelle.v1.GetAgreementResponse
-	34, // 83: passerelle.v1.AdminService.SuspendAgreement:output_type -> passerelle.v1.SuspendAgreementResponse
-	36, // 84: passerelle.v1.AdminService.ResumeAgreement:output_type -> passerelle.v1.ResumeAgreementResponse
-	40, // 85: passerelle.v1.AdminService.ProposeOfficerChange:output_type -> passerelle.v1.ProposeOfficerChangeResponse
-	42, // 86: passerelle.v1.AdminService.ListOfficers:output_type -> passerelle.v1.ListOfficersResponse
-	45, // 87: passerelle.v1.AdminService.SyncPeers:output_type -> passerelle.v1.SyncPeersResponse
-	50, // 88: passerelle.v1.AdminService.ListKeys:output_type -> passerelle.v1.ListKeysResponse
-	52, // 89: passerelle.v1.AdminService.RotateKey:output_type -> passerelle.v1.RotateKeyResponse
-	72, // [72:90] is the sub-list for method output_type
-	54, // [54:72] is the sub-list for method input_type
-	54, // [54:54] is the sub-list for extension type_name
-	54, // [54:54] is the sub-list for extension extendee
-	0,  // [0:54] is the sub-list for field type_name
+	21, // 32: passerelle.v1.SuspendAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
+	21, // 33: passerelle.v1.ResumeAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
+	38, // 34: passerelle.v1.Officer.trainings:type_name -> passerelle.v1.Training
+	53, // 35: passerelle.v1.Officer.enrolled:type_name -> google.protobuf.Timestamp
+	53, // 36: passerelle.v1.Officer.retired:type_name -> google.protobuf.Timestamp
+	53, // 37: passerelle.v1.Training.not_after:type_name -> google.protobuf.Timestamp
+	55, // 38: passerelle.v1.ProposeOfficerChangeRequest.signature:type_name -> passerelle.v1.OfficerSignature
+	53, // 39: passerelle.v1.ProposeOfficerChangeResponse.expires:type_name -> google.protobuf.Timestamp
+	37, // 40: passerelle.v1.ProposeOfficerChangeResponse.officer:type_name -> passerelle.v1.Officer
+	37, // 41: passerelle.v1.ListOfficersResponse.officers:type_name -> passerelle.v1.Officer
+	43, // 42: passerelle.v1.ListOfficersResponse.pending:type_name -> passerelle.v1.PendingOfficerChange
+	53, // 43: passerelle.v1.PendingOfficerChange.expires:type_name -> google.protobuf.Timestamp
+	46, // 44: passerelle.v1.SyncPeersResponse.progress:type_name -> passerelle.v1.SyncProgress
+	47, // 45: passerelle.v1.SyncPeersResponse.result:type_name -> passerelle.v1.SyncResult
+	56, // 46: passerelle.v1.SyncResult.refusal:type_name -> passerelle.v1.Refusal
+	53, // 47: passerelle.v1.Key.created:type_name -> google.protobuf.Timestamp
+	53, // 48: passerelle.v1.Key.rotate_by:type_name -> google.protobuf.Timestamp
+	48, // 49: passerelle.v1.ListKeysResponse.keys:type_name -> passerelle.v1.Key
+	48, // 50: passerelle.v1.RotateKeyResponse.key:type_name -> passerelle.v1.Key
+	53, // 51: passerelle.v1.RotateKeyResponse.old_key_destroyed_by:type_name -> google.protobuf.Timestamp
+	2,  // 52: passerelle.v1.AdminService.GetStatus:input_type -> passerelle.v1.GetStatusRequest
+	7,  // 53: passerelle.v1.AdminService.IngestRecords:input_type -> passerelle.v1.IngestRecordsRequest
+	11, // 54: passerelle.v1.AdminService.CreateInvite:input_type -> passerelle.v1.CreateInviteRequest
+	13, // 55: passerelle.v1.AdminService.AcceptInvite:input_type -> passerelle.v1.AcceptInviteRequest
+	17, // 56: passerelle.v1.AdminService.ListPeers:input_type -> passerelle.v1.ListPeersRequest
+	19, // 57: passerelle.v1.AdminService.EndPeer:input_type -> passerelle.v1.EndPeerRequest
+	23, // 58: passerelle.v1.AdminService.DraftAgreement:input_type -> passerelle.v1.DraftAgreementRequest
+	25, // 59: passerelle.v1.AdminService.SignAgreement:input_type -> passerelle.v1.SignAgreementRequest
+	27, // 60: passerelle.v1.AdminService.AcceptAgreement:input_type -> passerelle.v1.AcceptAgreementRequest
+	29, // 61: passerelle.v1.AdminService.ListAgreements:input_type -> passerelle.v1.ListAgreementsRequest
+	31, // 62: passerelle.v1.AdminService.GetAgreement:input_type -> passerelle.v1.GetAgreementRequest
+	33, // 63: passerelle.v1.AdminService.SuspendAgreement:input_type -> passerelle.v1.SuspendAgreementRequest
+	35, // 64: passerelle.v1.AdminService.ResumeAgreement:input_type -> passerelle.v1.ResumeAgreementRequest
+	39, // 65: passerelle.v1.AdminService.ProposeOfficerChange:input_type -> passerelle.v1.ProposeOfficerChangeRequest
+	41, // 66: passerelle.v1.AdminService.ListOfficers:input_type -> passerelle.v1.ListOfficersRequest
+	44, // 67: passerelle.v1.AdminService.SyncPeers:input_type -> passerelle.v1.SyncPeersRequest
+	49, // 68: passerelle.v1.AdminService.ListKeys:input_type -> passerelle.v1.ListKeysRequest
+	51, // 69: passerelle.v1.AdminService.RotateKey:input_type -> passerelle.v1.RotateKeyRequest
+	3,  // 70: passerelle.v1.AdminService.GetStatus:output_type -> passerelle.v1.GetStatusResponse
+	9,  // 71: passerelle.v1.AdminService.IngestRecords:output_type -> passerelle.v1.IngestRecordsResponse
+	12, // 72: passerelle.v1.AdminService.CreateInvite:output_type -> passerelle.v1.CreateInviteResponse
+	14, // 73: passerelle.v1.AdminService.AcceptInvite:output_type -> passerelle.v1.AcceptInviteResponse
+	18, // 74: passerelle.v1.AdminService.ListPeers:output_type -> passerelle.v1.ListPeersResponse
+	20, // 75: passerelle.v1.AdminService.EndPeer:output_type -> passerelle.v1.EndPeerResponse
+	24, // 76: passerelle.v1.AdminService.DraftAgreement:output_type -> passerelle.v1.DraftAgreementResponse
+	26, // 77: passerelle.v1.AdminService.SignAgreement:output_type -> passerelle.v1.SignAgreementResponse
+	28, // 78: passerelle.v1.AdminService.AcceptAgreement:output_type -> passerelle.v1.AcceptAgreementResponse
+	30, // 79: passerelle.v1.AdminService.ListAgreements:output_type -> passerelle.v1.ListAgreementsResponse
+	32, // 80: passerelle.v1.AdminService.GetAgreement:output_type -> passerelle.v1.GetAgreementResponse
+	34, // 81: passerelle.v1.AdminService.SuspendAgreement:output_type -> passerelle.v1.SuspendAgreementResponse
+	36, // 82: passerelle.v1.AdminService.ResumeAgreement:output_type -> passerelle.v1.ResumeAgreementResponse
+	40, // 83: passerelle.v1.AdminService.ProposeOfficerChange:output_type -> passerelle.v1.ProposeOfficerChangeResponse
+	42, // 84: passerelle.v1.AdminService.ListOfficers:output_type -> passerelle.v1.ListOfficersResponse
+	45, // 85: passerelle.v1.AdminService.SyncPeers:output_type -> passerelle.v1.SyncPeersResponse
+	50, // 86: passerelle.v1.AdminService.ListKeys:output_type -> passerelle.v1.ListKeysResponse
+	52, // 87: passerelle.v1.AdminService.RotateKey:output_type -> passerelle.v1.RotateKeyResponse
+	70, // [70:88] is the sub-list for method output_type
+	52, // [52:70] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_passerelle_v1_admin_proto_init() }

@@ -83,7 +83,8 @@ func (Log) EnumDescriptor() ([]byte, []int) {
 	return file_passerelle_v1_audit_proto_rawDescGZIP(), []int{0}
 }
 
-// Entry is one entry, decoded. The canonical bytes decide, not this.
+// Entry is one entry, decoded. The canonical bytes decide, not this. A field that
+// the entry does not have is empty.
 type Entry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Leaf index, from 0.
@@ -92,56 +93,72 @@ type Entry struct {
 	Log Log `protobuf:"varint,2,opt,name=log,proto3,enum=passerelle.v1.Log" json:"log,omitempty"`
 	// When it was made.
 	Time *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
-	// Kind, such as "intent", "decision", "receipt", "manifest", "outcome".
+	// Name of the kind: intent, decision, failure, receipt, manifest_published,
+	// manifest_accepted, bundle_activated, agreement, federation, register,
+	// outcome, read, budget_notice, started or recovery.
 	Kind string `protobuf:"bytes,4,opt,name=kind,proto3" json:"kind,omitempty"`
-	// The query, 36 characters; empty if it is about none.
+	// The query, 36 characters.
 	QueryId string `protobuf:"bytes,5,opt,name=query_id,json=queryId,proto3" json:"query_id,omitempty"`
-	// SPIFFE ID or trust domain of the asker.
-	Asker string `protobuf:"bytes,6,opt,name=asker,proto3" json:"asker,omitempty"`
-	// SPIFFE ID or trust domain of the holder.
-	Holder string `protobuf:"bytes,7,opt,name=holder,proto3" json:"holder,omitempty"`
+	// On which side of the query this gateway was: "asked" or "answered".
+	Direction string `protobuf:"bytes,6,opt,name=direction,proto3" json:"direction,omitempty"`
+	// SPIFFE ID of the asker's gateway.
+	Asker string `protobuf:"bytes,7,opt,name=asker,proto3" json:"asker,omitempty"`
+	// SPIFFE ID of the holder's gateway.
+	Holder string `protobuf:"bytes,8,opt,name=holder,proto3" json:"holder,omitempty"`
 	// Identifier of the agreement.
-	Agreement string `protobuf:"bytes,8,opt,name=agreement,proto3" json:"agreement,omitempty"`
+	Agreement string `protobuf:"bytes,9,opt,name=agreement,proto3" json:"agreement,omitempty"`
 	// Digest of the agreement, 32 bytes.
-	AgreementDigest []byte `protobuf:"bytes,9,opt,name=agreement_digest,json=agreementDigest,proto3" json:"agreement_digest,omitempty"`
+	AgreementDigest []byte `protobuf:"bytes,10,opt,name=agreement_digest,json=agreementDigest,proto3" json:"agreement_digest,omitempty"`
 	// Purpose code.
-	Purpose string `protobuf:"bytes,10,opt,name=purpose,proto3" json:"purpose,omitempty"`
-	// Collection.
-	Collection string `protobuf:"bytes,11,opt,name=collection,proto3" json:"collection,omitempty"`
+	Purpose string `protobuf:"bytes,11,opt,name=purpose,proto3" json:"purpose,omitempty"`
+	// Collection, for an identity lookup.
+	Collection string `protobuf:"bytes,12,opt,name=collection,proto3" json:"collection,omitempty"`
+	// Profile, for a biometric search.
+	Profile string `protobuf:"bytes,13,opt,name=profile,proto3" json:"profile,omitempty"`
 	// Padded number of items.
-	Items uint32 `protobuf:"varint,12,opt,name=items,proto3" json:"items,omitempty"`
-	// "allowed" or "denied"; empty if the kind has no decision.
-	Decision string `protobuf:"bytes,13,opt,name=decision,proto3" json:"decision,omitempty"`
-	// Reason of a refusal; unspecified if there is none.
-	Reason ErrorReason `protobuf:"varint,14,opt,name=reason,proto3,enum=passerelle.v1.ErrorReason" json:"reason,omitempty"`
+	Items uint32 `protobuf:"varint,14,opt,name=items,proto3" json:"items,omitempty"`
+	// "allowed" or "denied".
+	Decision string `protobuf:"bytes,15,opt,name=decision,proto3" json:"decision,omitempty"`
 	// Rules that decided.
-	Rules []string `protobuf:"bytes,15,rep,name=rules,proto3" json:"rules,omitempty"`
+	Rules []string `protobuf:"bytes,16,rep,name=rules,proto3" json:"rules,omitempty"`
 	// Digest of the policy bundle, 32 bytes.
-	BundleDigest []byte `protobuf:"bytes,16,opt,name=bundle_digest,json=bundleDigest,proto3" json:"bundle_digest,omitempty"`
+	BundleDigest []byte `protobuf:"bytes,17,opt,name=bundle_digest,json=bundleDigest,proto3" json:"bundle_digest,omitempty"`
 	// Digest of the policy input, 32 bytes.
-	InputDigest []byte `protobuf:"bytes,17,opt,name=input_digest,json=inputDigest,proto3" json:"input_digest,omitempty"`
-	// Pseudonym of the officer, 16 bytes; empty if it is about none.
-	Officer []byte `protobuf:"bytes,18,opt,name=officer,proto3" json:"officer,omitempty"`
+	InputDigest []byte `protobuf:"bytes,18,opt,name=input_digest,json=inputDigest,proto3" json:"input_digest,omitempty"`
+	// Pseudonym of the officer, 16 bytes.
+	Officer []byte `protobuf:"bytes,19,opt,name=officer,proto3" json:"officer,omitempty"`
 	// Pseudonym of the unit, 16 bytes.
-	Unit []byte `protobuf:"bytes,19,opt,name=unit,proto3" json:"unit,omitempty"`
+	Unit []byte `protobuf:"bytes,20,opt,name=unit,proto3" json:"unit,omitempty"`
+	// Protocol version.
+	Protocol uint32 `protobuf:"varint,21,opt,name=protocol,proto3" json:"protocol,omitempty"`
+	// Version of the normal forms.
+	Normalisation uint32 `protobuf:"varint,22,opt,name=normalisation,proto3" json:"normalisation,omitempty"`
 	// List version.
-	ListVersion uint64 `protobuf:"varint,20,opt,name=list_version,json=listVersion,proto3" json:"list_version,omitempty"`
+	ListVersion uint64 `protobuf:"varint,23,opt,name=list_version,json=listVersion,proto3" json:"list_version,omitempty"`
 	// Digest of the request, 32 bytes.
-	RequestDigest []byte `protobuf:"bytes,21,opt,name=request_digest,json=requestDigest,proto3" json:"request_digest,omitempty"`
-	// Digest of the answer, 32 bytes.
-	AnswerDigest []byte `protobuf:"bytes,22,opt,name=answer_digest,json=answerDigest,proto3" json:"answer_digest,omitempty"`
+	RequestDigest []byte `protobuf:"bytes,24,opt,name=request_digest,json=requestDigest,proto3" json:"request_digest,omitempty"`
 	// Digest of the receipt, 32 bytes.
-	ReceiptDigest []byte `protobuf:"bytes,23,opt,name=receipt_digest,json=receiptDigest,proto3" json:"receipt_digest,omitempty"`
+	ReceiptDigest []byte `protobuf:"bytes,25,opt,name=receipt_digest,json=receiptDigest,proto3" json:"receipt_digest,omitempty"`
 	// Key ID of the auditor to whom content was sealed, 8 bytes.
-	AuditorKey []byte `protobuf:"bytes,24,opt,name=auditor_key,json=auditorKey,proto3" json:"auditor_key,omitempty"`
+	AuditorKey []byte `protobuf:"bytes,26,opt,name=auditor_key,json=auditorKey,proto3" json:"auditor_key,omitempty"`
 	// SHA-256 of the sealed content, 32 bytes.
-	Sealed []byte `protobuf:"bytes,25,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	Sealed []byte `protobuf:"bytes,27,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	// Digest of what an administrative entry is about, 32 bytes.
+	Subject []byte `protobuf:"bytes,28,opt,name=subject,proto3" json:"subject,omitempty"`
+	// Why, a stable code such as "POLICY_DENIED".
+	Reason string `protobuf:"bytes,29,opt,name=reason,proto3" json:"reason,omitempty"`
+	// In the internal log only: "no_candidate", "candidate" or "failed".
+	Outcome string `protobuf:"bytes,30,opt,name=outcome,proto3" json:"outcome,omitempty"`
+	// Leaf hash of the other side's entry, 32 bytes.
+	PeerLeaf []byte `protobuf:"bytes,31,opt,name=peer_leaf,json=peerLeaf,proto3" json:"peer_leaf,omitempty"`
+	// Sealed hash of the asker's intent as the request carried it, 32 bytes.
+	PeerSealed []byte `protobuf:"bytes,32,opt,name=peer_sealed,json=peerSealed,proto3" json:"peer_sealed,omitempty"`
 	// Whether this gateway still has the sealed content.
-	SealedAvailable bool `protobuf:"varint,26,opt,name=sealed_available,json=sealedAvailable,proto3" json:"sealed_available,omitempty"`
+	SealedAvailable bool `protobuf:"varint,33,opt,name=sealed_available,json=sealedAvailable,proto3" json:"sealed_available,omitempty"`
 	// The canonical bytes (proto/SPEC.md, Entries), under 1 KiB.
-	Raw []byte `protobuf:"bytes,27,opt,name=raw,proto3" json:"raw,omitempty"`
+	Raw []byte `protobuf:"bytes,34,opt,name=raw,proto3" json:"raw,omitempty"`
 	// Leaf hash (RFC 6962, Section 2.1), 32 bytes.
-	LeafHash      []byte `protobuf:"bytes,28,opt,name=leaf_hash,json=leafHash,proto3" json:"leaf_hash,omitempty"`
+	LeafHash      []byte `protobuf:"bytes,35,opt,name=leaf_hash,json=leafHash,proto3" json:"leaf_hash,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -211,6 +228,13 @@ func (x *Entry) GetQueryId() string {
 	return ""
 }
 
+func (x *Entry) GetDirection() string {
+	if x != nil {
+		return x.Direction
+	}
+	return ""
+}
+
 func (x *Entry) GetAsker() string {
 	if x != nil {
 		return x.Asker
@@ -253,6 +277,13 @@ func (x *Entry) GetCollection() string {
 	return ""
 }
 
+func (x *Entry) GetProfile() string {
+	if x != nil {
+		return x.Profile
+	}
+	return ""
+}
+
 func (x *Entry) GetItems() uint32 {
 	if x != nil {
 		return x.Items
@@ -265,13 +296,6 @@ func (x *Entry) GetDecision() string {
 		return x.Decision
 	}
 	return ""
-}
-
-func (x *Entry) GetReason() ErrorReason {
-	if x != nil {
-		return x.Reason
-	}
-	return ErrorReason_ERROR_REASON_UNSPECIFIED
 }
 
 func (x *Entry) GetRules() []string {
@@ -309,6 +333,20 @@ func (x *Entry) GetUnit() []byte {
 	return nil
 }
 
+func (x *Entry) GetProtocol() uint32 {
+	if x != nil {
+		return x.Protocol
+	}
+	return 0
+}
+
+func (x *Entry) GetNormalisation() uint32 {
+	if x != nil {
+		return x.Normalisation
+	}
+	return 0
+}
+
 func (x *Entry) GetListVersion() uint64 {
 	if x != nil {
 		return x.ListVersion
@@ -319,13 +357,6 @@ func (x *Entry) GetListVersion() uint64 {
 func (x *Entry) GetRequestDigest() []byte {
 	if x != nil {
 		return x.RequestDigest
-	}
-	return nil
-}
-
-func (x *Entry) GetAnswerDigest() []byte {
-	if x != nil {
-		return x.AnswerDigest
 	}
 	return nil
 }
@@ -347,6 +378,41 @@ func (x *Entry) GetAuditorKey() []byte {
 func (x *Entry) GetSealed() []byte {
 	if x != nil {
 		return x.Sealed
+	}
+	return nil
+}
+
+func (x *Entry) GetSubject() []byte {
+	if x != nil {
+		return x.Subject
+	}
+	return nil
+}
+
+func (x *Entry) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Entry) GetOutcome() string {
+	if x != nil {
+		return x.Outcome
+	}
+	return ""
+}
+
+func (x *Entry) GetPeerLeaf() []byte {
+	if x != nil {
+		return x.PeerLeaf
+	}
+	return nil
+}
+
+func (x *Entry) GetPeerSealed() []byte {
+	if x != nil {
+		return x.PeerSealed
 	}
 	return nil
 }
@@ -779,7 +845,8 @@ type GetSealedResponse struct {
 	Ciphertext []byte `protobuf:"bytes,1,opt,name=ciphertext,proto3" json:"ciphertext,omitempty"`
 	// The context it is bound to: query id, 16 bytes.
 	QueryId []byte `protobuf:"bytes,2,opt,name=query_id,json=queryId,proto3" json:"query_id,omitempty"`
-	// The context it is bound to: bytes of the entry without the sealed hash.
+	// The context it is bound to: the bytes of the entry with its sealed hash set to
+	// zero.
 	Leaf []byte `protobuf:"bytes,3,opt,name=leaf,proto3" json:"leaf,omitempty"`
 	// Key ID of the auditor, 8 bytes.
 	AuditorKey []byte `protobuf:"bytes,4,opt,name=auditor_key,json=auditorKey,proto3" json:"auditor_key,omitempty"`
@@ -1381,40 +1448,48 @@ var File_passerelle_v1_audit_proto protoreflect.FileDescriptor
 
 const file_passerelle_v1_audit_proto_rawDesc = "" +
 	"\n" +
-	"\x19passerelle/v1/audit.proto\x12\rpasserelle.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apasserelle/v1/common.proto\"\xee\x06\n" +
+	"\x19passerelle/v1/audit.proto\x12\rpasserelle.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1apasserelle/v1/common.proto\"\x99\b\n" +
 	"\x05Entry\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12$\n" +
 	"\x03log\x18\x02 \x01(\x0e2\x12.passerelle.v1.LogR\x03log\x12.\n" +
 	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
 	"\x04kind\x18\x04 \x01(\tR\x04kind\x12\x19\n" +
-	"\bquery_id\x18\x05 \x01(\tR\aqueryId\x12\x14\n" +
-	"\x05asker\x18\x06 \x01(\tR\x05asker\x12\x16\n" +
-	"\x06holder\x18\a \x01(\tR\x06holder\x12\x1c\n" +
-	"\tagreement\x18\b \x01(\tR\tagreement\x12)\n" +
-	"\x10agreement_digest\x18\t \x01(\fR\x0fagreementDigest\x12\x18\n" +
-	"\apurpose\x18\n" +
-	" \x01(\tR\apurpose\x12\x1e\n" +
+	"\bquery_id\x18\x05 \x01(\tR\aqueryId\x12\x1c\n" +
+	"\tdirection\x18\x06 \x01(\tR\tdirection\x12\x14\n" +
+	"\x05asker\x18\a \x01(\tR\x05asker\x12\x16\n" +
+	"\x06holder\x18\b \x01(\tR\x06holder\x12\x1c\n" +
+	"\tagreement\x18\t \x01(\tR\tagreement\x12)\n" +
+	"\x10agreement_digest\x18\n" +
+	" \x01(\fR\x0fagreementDigest\x12\x18\n" +
+	"\apurpose\x18\v \x01(\tR\apurpose\x12\x1e\n" +
 	"\n" +
-	"collection\x18\v \x01(\tR\n" +
-	"collection\x12\x14\n" +
-	"\x05items\x18\f \x01(\rR\x05items\x12\x1a\n" +
-	"\bdecision\x18\r \x01(\tR\bdecision\x122\n" +
-	"\x06reason\x18\x0e \x01(\x0e2\x1a.passerelle.v1.ErrorReasonR\x06reason\x12\x14\n" +
-	"\x05rules\x18\x0f \x03(\tR\x05rules\x12#\n" +
-	"\rbundle_digest\x18\x10 \x01(\fR\fbundleDigest\x12!\n" +
-	"\finput_digest\x18\x11 \x01(\fR\vinputDigest\x12\x18\n" +
-	"\aofficer\x18\x12 \x01(\fR\aofficer\x12\x12\n" +
-	"\x04unit\x18\x13 \x01(\fR\x04unit\x12!\n" +
-	"\flist_version\x18\x14 \x01(\x04R\vlistVersion\x12%\n" +
-	"\x0erequest_digest\x18\x15 \x01(\fR\rrequestDigest\x12#\n" +
-	"\ranswer_digest\x18\x16 \x01(\fR\fanswerDigest\x12%\n" +
-	"\x0ereceipt_digest\x18\x17 \x01(\fR\rreceiptDigest\x12\x1f\n" +
-	"\vauditor_key\x18\x18 \x01(\fR\n" +
+	"collection\x18\f \x01(\tR\n" +
+	"collection\x12\x18\n" +
+	"\aprofile\x18\r \x01(\tR\aprofile\x12\x14\n" +
+	"\x05items\x18\x0e \x01(\rR\x05items\x12\x1a\n" +
+	"\bdecision\x18\x0f \x01(\tR\bdecision\x12\x14\n" +
+	"\x05rules\x18\x10 \x03(\tR\x05rules\x12#\n" +
+	"\rbundle_digest\x18\x11 \x01(\fR\fbundleDigest\x12!\n" +
+	"\finput_digest\x18\x12 \x01(\fR\vinputDigest\x12\x18\n" +
+	"\aofficer\x18\x13 \x01(\fR\aofficer\x12\x12\n" +
+	"\x04unit\x18\x14 \x01(\fR\x04unit\x12\x1a\n" +
+	"\bprotocol\x18\x15 \x01(\rR\bprotocol\x12$\n" +
+	"\rnormalisation\x18\x16 \x01(\rR\rnormalisation\x12!\n" +
+	"\flist_version\x18\x17 \x01(\x04R\vlistVersion\x12%\n" +
+	"\x0erequest_digest\x18\x18 \x01(\fR\rrequestDigest\x12%\n" +
+	"\x0ereceipt_digest\x18\x19 \x01(\fR\rreceiptDigest\x12\x1f\n" +
+	"\vauditor_key\x18\x1a \x01(\fR\n" +
 	"auditorKey\x12\x16\n" +
-	"\x06sealed\x18\x19 \x01(\fR\x06sealed\x12)\n" +
-	"\x10sealed_available\x18\x1a \x01(\bR\x0fsealedAvailable\x12\x10\n" +
-	"\x03raw\x18\x1b \x01(\fR\x03raw\x12\x1b\n" +
-	"\tleaf_hash\x18\x1c \x01(\fR\bleafHash\"\xc6\x02\n" +
+	"\x06sealed\x18\x1b \x01(\fR\x06sealed\x12\x18\n" +
+	"\asubject\x18\x1c \x01(\fR\asubject\x12\x16\n" +
+	"\x06reason\x18\x1d \x01(\tR\x06reason\x12\x18\n" +
+	"\aoutcome\x18\x1e \x01(\tR\aoutcome\x12\x1b\n" +
+	"\tpeer_leaf\x18\x1f \x01(\fR\bpeerLeaf\x12\x1f\n" +
+	"\vpeer_sealed\x18  \x01(\fR\n" +
+	"peerSealed\x12)\n" +
+	"\x10sealed_available\x18! \x01(\bR\x0fsealedAvailable\x12\x10\n" +
+	"\x03raw\x18\" \x01(\fR\x03raw\x12\x1b\n" +
+	"\tleaf_hash\x18# \x01(\fR\bleafHash\"\xc6\x02\n" +
 	"\x12ListEntriesRequest\x12$\n" +
 	"\x03log\x18\x01 \x01(\x0e2\x12.passerelle.v1.LogR\x03log\x12.\n" +
 	"\x05range\x18\x02 \x01(\v2\x18.passerelle.v1.TimeRangeR\x05range\x12\x19\n" +
@@ -1534,51 +1609,49 @@ var file_passerelle_v1_audit_proto_goTypes = []any{
 	(*ExportLogRequest)(nil),      // 15: passerelle.v1.ExportLogRequest
 	(*ExportLogResponse)(nil),     // 16: passerelle.v1.ExportLogResponse
 	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
-	(ErrorReason)(0),              // 18: passerelle.v1.ErrorReason
-	(*TimeRange)(nil),             // 19: passerelle.v1.TimeRange
-	(*Page)(nil),                  // 20: passerelle.v1.Page
-	(*LogProof)(nil),              // 21: passerelle.v1.LogProof
-	(*CheckpointProof)(nil),       // 22: passerelle.v1.CheckpointProof
+	(*TimeRange)(nil),             // 18: passerelle.v1.TimeRange
+	(*Page)(nil),                  // 19: passerelle.v1.Page
+	(*LogProof)(nil),              // 20: passerelle.v1.LogProof
+	(*CheckpointProof)(nil),       // 21: passerelle.v1.CheckpointProof
 }
 var file_passerelle_v1_audit_proto_depIdxs = []int32{
 	0,  // 0: passerelle.v1.Entry.log:type_name -> passerelle.v1.Log
 	17, // 1: passerelle.v1.Entry.time:type_name -> google.protobuf.Timestamp
-	18, // 2: passerelle.v1.Entry.reason:type_name -> passerelle.v1.ErrorReason
-	0,  // 3: passerelle.v1.ListEntriesRequest.log:type_name -> passerelle.v1.Log
-	19, // 4: passerelle.v1.ListEntriesRequest.range:type_name -> passerelle.v1.TimeRange
-	20, // 5: passerelle.v1.ListEntriesRequest.page:type_name -> passerelle.v1.Page
-	1,  // 6: passerelle.v1.ListEntriesResponse.entries:type_name -> passerelle.v1.Entry
-	0,  // 7: passerelle.v1.GetEntryRequest.log:type_name -> passerelle.v1.Log
-	1,  // 8: passerelle.v1.GetEntryResponse.entry:type_name -> passerelle.v1.Entry
-	21, // 9: passerelle.v1.GetEntryResponse.proof:type_name -> passerelle.v1.LogProof
-	21, // 10: passerelle.v1.GetEntryResponse.holder_decision:type_name -> passerelle.v1.LogProof
-	17, // 11: passerelle.v1.GetSealedResponse.erase_by:type_name -> google.protobuf.Timestamp
-	0,  // 12: passerelle.v1.GetProofRequest.log:type_name -> passerelle.v1.Log
-	21, // 13: passerelle.v1.GetProofResponse.proof:type_name -> passerelle.v1.LogProof
-	0,  // 14: passerelle.v1.GetCheckpointRequest.log:type_name -> passerelle.v1.Log
-	22, // 15: passerelle.v1.GetCheckpointResponse.checkpoint:type_name -> passerelle.v1.CheckpointProof
-	19, // 16: passerelle.v1.GetStatsRequest.range:type_name -> passerelle.v1.TimeRange
-	14, // 17: passerelle.v1.GetStatsResponse.rows:type_name -> passerelle.v1.StatsRow
-	0,  // 18: passerelle.v1.ExportLogRequest.log:type_name -> passerelle.v1.Log
-	2,  // 19: passerelle.v1.AuditService.ListEntries:input_type -> passerelle.v1.ListEntriesRequest
-	4,  // 20: passerelle.v1.AuditService.GetEntry:input_type -> passerelle.v1.GetEntryRequest
-	6,  // 21: passerelle.v1.AuditService.GetSealed:input_type -> passerelle.v1.GetSealedRequest
-	8,  // 22: passerelle.v1.AuditService.GetProof:input_type -> passerelle.v1.GetProofRequest
-	10, // 23: passerelle.v1.AuditService.GetCheckpoint:input_type -> passerelle.v1.GetCheckpointRequest
-	12, // 24: passerelle.v1.AuditService.GetStats:input_type -> passerelle.v1.GetStatsRequest
-	15, // 25: passerelle.v1.AuditService.ExportLog:input_type -> passerelle.v1.ExportLogRequest
-	3,  // 26: passerelle.v1.AuditService.ListEntries:output_type -> passerelle.v1.ListEntriesResponse
-	5,  // 27: passerelle.v1.AuditService.GetEntry:output_type -> passerelle.v1.GetEntryResponse
-	7,  // 28: passerelle.v1.AuditService.GetSealed:output_type -> passerelle.v1.GetSealedResponse
-	9,  // 29: passerelle.v1.AuditService.GetProof:output_type -> passerelle.v1.GetProofResponse
-	11, // 30: passerelle.v1.AuditService.GetCheckpoint:output_type -> passerelle.v1.GetCheckpointResponse
-	13, // 31: passerelle.v1.AuditService.GetStats:output_type -> passerelle.v1.GetStatsResponse
-	16, // 32: passerelle.v1.AuditService.ExportLog:output_type -> passerelle.v1.ExportLogResponse
-	26, // [26:33] is the sub-list for method output_type
-	19, // [19:26] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	0,  // 2: passerelle.v1.ListEntriesRequest.log:type_name -> passerelle.v1.Log
+	18, // 3: passerelle.v1.ListEntriesRequest.range:type_name -> passerelle.v1.TimeRange
+	19, // 4: passerelle.v1.ListEntriesRequest.page:type_name -> passerelle.v1.Page
+	1,  // 5: passerelle.v1.ListEntriesResponse.entries:type_name -> passerelle.v1.Entry
+	0,  // 6: passerelle.v1.GetEntryRequest.log:type_name -> passerelle.v1.Log
+	1,  // 7: passerelle.v1.GetEntryResponse.entry:type_name -> passerelle.v1.Entry
+	20, // 8: passerelle.v1.GetEntryResponse.proof:type_name -> passerelle.v1.LogProof
+	20, // 9: passerelle.v1.GetEntryResponse.holder_decision:type_name -> passerelle.v1.LogProof
+	17, // 10: passerelle.v1.GetSealedResponse.erase_by:type_name -> google.protobuf.Timestamp
+	0,  // 11: passerelle.v1.GetProofRequest.log:type_name -> passerelle.v1.Log
+	20, // 12: passerelle.v1.GetProofResponse.proof:type_name -> passerelle.v1.LogProof
+	0,  // 13: passerelle.v1.GetCheckpointRequest.log:type_name -> passerelle.v1.Log
+	21, // 14: passerelle.v1.GetCheckpointResponse.checkpoint:type_name -> passerelle.v1.CheckpointProof
+	18, // 15: passerelle.v1.GetStatsRequest.range:type_name -> passerelle.v1.TimeRange
+	14, // 16: passerelle.v1.GetStatsResponse.rows:type_name -> passerelle.v1.StatsRow
+	0,  // 17: passerelle.v1.ExportLogRequest.log:type_name -> passerelle.v1.Log
+	2,  // 18: passerelle.v1.AuditService.ListEntries:input_type -> passerelle.v1.ListEntriesRequest
+	4,  // 19: passerelle.v1.AuditService.GetEntry:input_type -> passerelle.v1.GetEntryRequest
+	6,  // 20: passerelle.v1.AuditService.GetSealed:input_type -> passerelle.v1.GetSealedRequest
+	8,  // 21: passerelle.v1.AuditService.GetProof:input_type -> passerelle.v1.GetProofRequest
+	10, // 22: passerelle.v1.AuditService.GetCheckpoint:input_type -> passerelle.v1.GetCheckpointRequest
+	12, // 23: passerelle.v1.AuditService.GetStats:input_type -> passerelle.v1.GetStatsRequest
+	15, // 24: passerelle.v1.AuditService.ExportLog:input_type -> passerelle.v1.ExportLogRequest
+	3,  // 25: passerelle.v1.AuditService.ListEntries:output_type -> passerelle.v1.ListEntriesResponse
+	5,  // 26: passerelle.v1.AuditService.GetEntry:output_type -> passerelle.v1.GetEntryResponse
+	7,  // 27: passerelle.v1.AuditService.GetSealed:output_type -> passerelle.v1.GetSealedResponse
+	9,  // 28: passerelle.v1.AuditService.GetProof:output_type -> passerelle.v1.GetProofResponse
+	11, // 29: passerelle.v1.AuditService.GetCheckpoint:output_type -> passerelle.v1.GetCheckpointResponse
+	13, // 30: passerelle.v1.AuditService.GetStats:output_type -> passerelle.v1.GetStatsResponse
+	16, // 31: passerelle.v1.AuditService.ExportLog:output_type -> passerelle.v1.ExportLogResponse
+	25, // [25:32] is the sub-list for method output_type
+	18, // [18:25] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_passerelle_v1_audit_proto_init() }

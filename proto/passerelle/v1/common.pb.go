@@ -274,7 +274,7 @@ func (x *LogProof) GetTlogProof() []byte {
 type CheckpointProof struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The signed note of c2sp.org/tlog-checkpoint, with cosignatures. At most
-	// 16 KiB.
+	// 8 KiB.
 	Checkpoint []byte `protobuf:"bytes,1,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	// The consistency proof from the size that was asked for (RFC 6962, Section
 	// 2.1.2): at most 63 hashes of 32 bytes. Empty if that size was 0 or is the

@@ -229,7 +229,7 @@ type TermsResponse struct {
 	Software string `protobuf:"bytes,3,opt,name=software,proto3" json:"software,omitempty"`
 	// The agreements between these two parties, at most 64.
 	Agreements []*AgreementTerms `protobuf:"bytes,4,rep,name=agreements,proto3" json:"agreements,omitempty"`
-	// The latest checkpoint of the shared log, a signed note. At most 16 KiB.
+	// The latest checkpoint of the shared log, a signed note. At most 8 KiB.
 	Checkpoint []byte `protobuf:"bytes,5,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
 	// The clock of this side, to find skew before queries are refused for it.
 	Time          *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=time,proto3" json:"time,omitempty"`
