@@ -1,0 +1,130 @@
+# METADATA
+# title: Cross-border sharing decision
+# description: |
+#   Unites what the rules say. A rule of the catalogue is one package
+#   passerelle.rules["RU-nn"], named by its id, with any of
+#
+#     doors              the doors where it decides (required)
+#     deny               sentences for the officer: what is wrong, and what to do
+#     permit             true if the rule allows; at least one rule must
+#     approvals          roles whose approval is missing
+#     obligations        objects with a kind; they bind if the rule denied, or if no rule did
+#     redactions         names of fields to leave out
+#     limits             numbers by name; of two rules the larger one counts
+#     withhold           true if not even the refusal may be explained to the other side
+#
+#   Any denial wins; then missing approvals suspend; then redactions, obligations
+#   and limits are united. Every fact that a rule wants and does not find counts
+#   against the query: rules deny with "not", never by the absence of a fact.
+package passerelle
+
+# METADATA
+# description: Rules that no agreement can switch off.
+permanent := {"RU-01", "RU-40"}
+
+# METADATA
+# description: The document that package policy reads. All fields are required.
+# entrypoint: true
+decision := {
+	"allow": allow,
+	"denials": [d | some d in denials],
+	"approvals_needed": [a | some a in approvals],
+	"obligations": [o | some o in obligations],
+	"redactions": [f | some f in redactions],
+	"limits": limits,
+	"disclose_reason": disclose_reason,
+	"rules": [id | some id in deciding],
+}
+
+default decision := {
+	"allow": false,
+	"denials": [{"rule": "default_deny", "sentence": "No sharing rule could be applied. Tell your operator; nothing was sent."}],
+	"approvals_needed": [],
+	"obligations": [],
+	"redactions": [],
+	"limits": {},
+	"disclose_reason": false,
+	"rules": ["default_deny"],
+}
+
+default allow := false
+
+allow if {
+	count(permits) > 0
+	count(denials) == 0
+	count(approvals) == 0
+}
+
+switched_off contains id if {
+	some id in input.agreement.disabled_rules
+	not id in permanent
+}
+
+active contains id if {
+	some id
+	input.door in data.passerelle.rules[id].doors
+	not id in switched_off
+}
+
+permits contains id if {
+	some id in active
+	data.passerelle.rules[id].permit
+}
+
+objections contains {"rule": id, "sentence": sentence} if {
+	some id in active
+	some sentence in data.passerelle.rules[id].deny
+}
+
+denials contains objection if some objection in objections
+
+denials contains {
+	"rule": "default_deny",
+	"sentence": "No sharing rule allows this. Ask your legal officer which agreement could cover it.",
+} if {
+	count(objections) == 0
+	count(permits) == 0
+}
+
+approvals contains {"role": role, "rule": id} if {
+	some id in active
+	some role in data.passerelle.rules[id].approvals
+}
+
+# Who decided: those who denied or, if none did, everyone who was asked.
+deciding contains d.rule if some d in denials
+
+deciding contains id if {
+	count(denials) == 0
+	some id in active
+}
+
+obligations contains object.union(obligation, {"rule": id}) if {
+	some id in active
+	id in deciding
+	some obligation in data.passerelle.rules[id].obligations
+}
+
+redactions contains field if {
+	some id in active
+	some field in data.passerelle.rules[id].redactions
+}
+
+limits[name] := max(values) if {
+	some id in active
+	some name, _ in data.passerelle.rules[id].limits
+	values := {n |
+		some other in active
+		n := data.passerelle.rules[other].limits[name]
+	}
+}
+
+# What is published to a neighbour is never explained to it.
+default disclose_reason := false
+
+disclose_reason if {
+	input.door in {"ask", "answer", "disclose", "retain"}
+	every id in active {
+		not data.passerelle.rules[id].withhold
+	}
+}
