@@ -321,6 +321,20 @@ func (e *Entry) Leaf() ([32]byte, error) {
 	return LeafHash(b), nil
 }
 
+// SealedContext returns what the sealed content of e is bound to: the encoding of
+// e with a hash of zeros in place of the ciphertext's, which cannot be known before
+// it is sealed. It is the same before and after Sealed is set. It returns an error
+// wrapping [ErrInvalid] if e, with some hash, cannot be encoded.
+func (e *Entry) SealedContext() ([]byte, error) {
+	c := *e
+	c.Sealed = [32]byte{1}
+	if _, err := c.Bytes(); err != nil {
+		return nil, err
+	}
+	c.Sealed = [32]byte{}
+	return c.append(nil), nil
+}
+
 // appendString appends opaque s<0..2^8-1>. Callers bound s.
 func appendString(b []byte, s string) []byte {
 	b = append(b, byte(len(s)))

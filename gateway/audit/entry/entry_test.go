@@ -215,6 +215,28 @@ func TestEntryValidate(t *testing.T) {
 	}
 }
 
+func TestSealedContext(t *testing.T) {
+	t.Parallel()
+	e := samples()[0]
+	after, err := e.SealedContext()
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.Sealed = [32]byte{}
+	before, err := e.SealedContext()
+	if err != nil || !bytes.Equal(before, after) {
+		t.Errorf("differs with the hash: %v", err)
+	}
+	e.ListVersion++
+	if other, err := e.SealedContext(); err != nil || bytes.Equal(other, after) {
+		t.Errorf("does not differ with a field: %v", err)
+	}
+	e.Officer = [16]byte{}
+	if b, err := e.SealedContext(); b != nil || !errors.Is(err, entry.ErrInvalid) {
+		t.Errorf("of an invalid entry: %x, %v", b, err)
+	}
+}
+
 // TestInternalKinds states which entries a neighbour must not even count.
 func TestInternalKinds(t *testing.T) {
 	t.Parallel()
