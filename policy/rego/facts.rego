@@ -32,7 +32,10 @@ agencies(gateway) := {party |
 }
 
 # A moment, "2026-11-22T18:55:58Z": moments compare as text.
-moment(t) if regex.match(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$`, t)
+moment(t) if {
+	is_string(t)
+	regex.match(`^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$`, t)
+}
 
 # A whole number that is not negative.
 whole(n) if {

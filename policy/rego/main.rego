@@ -14,8 +14,13 @@
 #     withhold           true if not even the refusal may be explained to the other side
 #
 #   Any denial wins; then missing approvals suspend; then redactions, obligations
-#   and limits are united. Every fact that a rule wants and does not find counts
-#   against the query: rules deny with "not", never by the absence of a fact.
+#   and limits are united.
+#
+#   Every fact that a rule wants and does not find counts against the query. So
+#   rules deny with "not" in front of a rule of their own that says what is good,
+#   as in "deny contains ... if not lawful". Never write "not" in front of a call
+#   or an operator on facts, such as "not input.x in y": if input.x is missing
+#   the whole clause is undefined, and does not deny.
 package passerelle
 
 # METADATA

@@ -52,12 +52,16 @@ controls := {"lawfulness", "self_monitoring", "integrity", "security", "criminal
 
 deny contains "Only auditors and the supervisory authority may read the log. Ask your auditor." if {
 	reading
-	not input.reader.role in readers
+	not reader
 }
+
+reader if input.reader.role in readers
 
 deny contains "The log may be read only for control: lawfulness, self-monitoring, integrity, security or criminal proceedings." if {
 	reading
-	not input.reader.purpose in controls
+	not control
 }
+
+control if input.reader.purpose in controls
 
 obligations contains {"kind": "log_reading"} if reading

@@ -50,7 +50,7 @@ deny contains "The originator refused the new use. Make a new query for it inste
 	asked
 	not same_purpose
 	some approval in originators
-	not approval.granted == true
+	not approval in granted
 }
 
 # The originator's own legal officer, so the approval must come from its side.
@@ -59,6 +59,11 @@ originators contains approval if {
 	approval.role == "originator"
 	approval.side == input.peer.trust_domain
 	approval.officer != ""
+}
+
+granted contains approval if {
+	some approval in originators
+	approval.granted == true
 }
 
 approvals contains "originator" if {

@@ -18,13 +18,17 @@ import data.passerelle.facts
 doors := rego.metadata.chain()[1].annotations.custom.doors
 
 deny contains "The query is neither about one person nor about a set. Ask again as one of the two." if {
-	not input.query.kind in {"single", "set"}
+	not one_of_the_two
 }
+
+one_of_the_two if input.query.kind in {"single", "set"}
 
 deny contains "A single query is about one person. Ask about each person in turn, or screen a set if the agreement allows it." if {
 	input.query.kind == "single"
-	not size == 1
+	not one_person
 }
+
+one_person if size == 1
 
 # At the holder the number is padded.
 size := input.query.subject_count if input.door == "ask"
@@ -33,12 +37,14 @@ size := input.query.items if input.door == "answer"
 
 deny contains "The agreement does not allow sets to be screened. Ask about specific persons in a specific case." if {
 	input.query.kind == "set"
-	not input.agreement.set_screening_allowed == true
+	not sets_allowed
 }
+
+sets_allowed if input.agreement.set_screening_allowed == true
 
 deny contains "The set is larger than the agreement allows. Ask about fewer persons; one flight or ship at a time." if {
 	input.query.kind == "set"
-	input.agreement.set_screening_allowed == true
+	sets_allowed
 	not agreed_size
 }
 

@@ -29,7 +29,9 @@ agreed := threshold if {
 	threshold > 0
 }
 
-deny contains "It is not said how candidates are compared. Ask your operator; nothing was sent." if not is_string(modality)
+deny contains "It is not said how candidates are compared. Ask your operator; nothing was sent." if not stated
+
+stated if is_string(modality)
 
 deny contains sprintf("The agreement has no threshold for %q. Ask your legal officer to agree on one.", [modality]) if {
 	modality != ""
@@ -46,7 +48,7 @@ obligations contains {"kind": "log_match", "modality": modality, "profile": inpu
 
 deny contains "The candidate is below the agreed threshold, so it is not a match. Nothing can be disclosed." if {
 	input.door == "disclose"
-	is_string(modality)
+	stated
 	not reached
 }
 
@@ -63,9 +65,11 @@ reached if {
 }
 
 under_by_score if {
-	not input.match.scored == false
+	not unscored
 	not scored_enough
 }
+
+unscored if input.match.scored == false
 
 scored_enough if {
 	facts.whole(input.match.score)
