@@ -2541,21 +2541,19 @@ type Officer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// SPIFFE ID, spiffe://<trust domain>/officer/<id>.
 	SpiffeId string `protobuf:"bytes,1,opt,name=spiffe_id,json=spiffeId,proto3" json:"spiffe_id,omitempty"`
-	// Name to show inside the country. At most 128 bytes.
-	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
 	// Unit. At most 64 bytes.
-	Unit string `protobuf:"bytes,3,opt,name=unit,proto3" json:"unit,omitempty"`
-	// Roles: asking, verifying, legal, child-protection, originator, auditor,
+	Unit string `protobuf:"bytes,2,opt,name=unit,proto3" json:"unit,omitempty"`
+	// Roles: asking, verifying, legal, child_protection, originator, auditor,
 	// operator, administrator.
-	Roles []string `protobuf:"bytes,4,rep,name=roles,proto3" json:"roles,omitempty"`
-	// The officer's public key, SubjectPublicKeyInfo in DER.
-	PublicKey []byte `protobuf:"bytes,5,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
-	// Until when each training is valid.
-	Trainings []*Training `protobuf:"bytes,6,rep,name=trainings,proto3" json:"trainings,omitempty"`
+	Roles []string `protobuf:"bytes,3,rep,name=roles,proto3" json:"roles,omitempty"`
+	// The officer's public key, Ed25519, 32 bytes.
+	PublicKey []byte `protobuf:"bytes,4,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	// The courses that the officer passed, at most 32.
+	Trainings []*Training `protobuf:"bytes,5,rep,name=trainings,proto3" json:"trainings,omitempty"`
 	// When the officer was enrolled.
-	Enrolled *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=enrolled,proto3" json:"enrolled,omitempty"`
+	Enrolled *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=enrolled,proto3" json:"enrolled,omitempty"`
 	// When the officer was retired; unset: active.
-	Retired       *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=retired,proto3" json:"retired,omitempty"`
+	Retired       *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=retired,proto3" json:"retired,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2593,13 +2591,6 @@ func (*Officer) Descriptor() ([]byte, []int) {
 func (x *Officer) GetSpiffeId() string {
 	if x != nil {
 		return x.SpiffeId
-	}
-	return ""
-}
-
-func (x *Officer) GetName() string {
-	if x != nil {
-		return x.Name
 	}
 	return ""
 }
@@ -2646,13 +2637,13 @@ func (x *Officer) GetRetired() *timestamppb.Timestamp {
 	return nil
 }
 
-// Training is one training of an officer.
+// Training is one course of an officer.
 type Training struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Code, such as "verification".
-	Code string `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
-	// First instant it is not valid any more.
-	NotAfter      *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	// Name of the course. At most 64 bytes.
+	Course string `protobuf:"bytes,1,opt,name=course,proto3" json:"course,omitempty"`
+	// When it lapses.
+	Until         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2687,16 +2678,16 @@ func (*Training) Descriptor() ([]byte, []int) {
 	return file_passerelle_v1_admin_proto_rawDescGZIP(), []int{36}
 }
 
-func (x *Training) GetCode() string {
+func (x *Training) GetCourse() string {
 	if x != nil {
-		return x.Code
+		return x.Course
 	}
 	return ""
 }
 
-func (x *Training) GetNotAfter() *timestamppb.Timestamp {
+func (x *Training) GetUntil() *timestamppb.Timestamp {
 	if x != nil {
-		return x.NotAfter
+		return x.Until
 	}
 	return nil
 }
@@ -2705,9 +2696,9 @@ func (x *Training) GetNotAfter() *timestamppb.Timestamp {
 type ProposeOfficerChangeRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The change (proto/SPEC.md, Officers), canonical bytes. The second
-	// administrator sends the same bytes. At most 16 KiB. Personal data.
+	// administrator sends the same bytes. At most 8 KiB. Personal data.
 	Change []byte `protobuf:"bytes,1,opt,name=change,proto3" json:"change,omitempty"`
-	// The administrator's signature over those bytes.
+	// The administrator's signature over the digest of the change.
 	Signature     *OfficerSignature `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2762,7 +2753,7 @@ type ProposeOfficerChangeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// True: two administrators have signed, and the register is changed.
 	Applied bool `protobuf:"varint,1,opt,name=applied,proto3" json:"applied,omitempty"`
-	// SHA-256 of the change, by which administrators talk about it.
+	// Digest of the change, 32 bytes, by which administrators talk about it.
 	ChangeDigest []byte `protobuf:"bytes,2,opt,name=change_digest,json=changeDigest,proto3" json:"change_digest,omitempty"`
 	// SPIFFE IDs of the administrators who have signed.
 	SignedBy []string `protobuf:"bytes,3,rep,name=signed_by,json=signedBy,proto3" json:"signed_by,omitempty"`
@@ -2900,7 +2891,12 @@ type ListOfficersResponse struct {
 	// The officers, by SPIFFE ID.
 	Officers []*Officer `protobuf:"bytes,1,rep,name=officers,proto3" json:"officers,omitempty"`
 	// Changes that wait for the second administrator.
-	Pending       []*PendingOfficerChange `protobuf:"bytes,2,rep,name=pending,proto3" json:"pending,omitempty"`
+	Pending []*PendingOfficerChange `protobuf:"bytes,2,rep,name=pending,proto3" json:"pending,omitempty"`
+	// Number of the last change; the next one has one more.
+	Sequence uint64 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// Digest of the last change or of the founding, 32 bytes: the previous of the
+	// next one.
+	Head          []byte `protobuf:"bytes,4,opt,name=head,proto3" json:"head,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2949,12 +2945,26 @@ func (x *ListOfficersResponse) GetPending() []*PendingOfficerChange {
 	return nil
 }
 
+func (x *ListOfficersResponse) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *ListOfficersResponse) GetHead() []byte {
+	if x != nil {
+		return x.Head
+	}
+	return nil
+}
+
 // PendingOfficerChange is a change that one administrator has signed.
 type PendingOfficerChange struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The change, canonical bytes.
 	Change []byte `protobuf:"bytes,1,opt,name=change,proto3" json:"change,omitempty"`
-	// SHA-256 of the change.
+	// Digest of the change, 32 bytes.
 	ChangeDigest []byte `protobuf:"bytes,2,opt,name=change_digest,json=changeDigest,proto3" json:"change_digest,omitempty"`
 	// SPIFFE ID of the administrator who has signed.
 	SignedBy string `protobuf:"bytes,3,opt,name=signed_by,json=signedBy,proto3" json:"signed_by,omitempty"`
@@ -3828,20 +3838,19 @@ const file_passerelle_v1_admin_proto_rawDesc = "" +
 	"\tagreement\x18\x01 \x01(\tR\tagreement\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\"Q\n" +
 	"\x17ResumeAgreementResponse\x126\n" +
-	"\tagreement\x18\x01 \x01(\v2\x18.passerelle.v1.AgreementR\tagreement\"\xa8\x02\n" +
+	"\tagreement\x18\x01 \x01(\v2\x18.passerelle.v1.AgreementR\tagreement\"\x94\x02\n" +
 	"\aOfficer\x12\x1b\n" +
 	"\tspiffe_id\x18\x01 \x01(\tR\bspiffeId\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
-	"\x04unit\x18\x03 \x01(\tR\x04unit\x12\x14\n" +
-	"\x05roles\x18\x04 \x03(\tR\x05roles\x12\x1d\n" +
+	"\x04unit\x18\x02 \x01(\tR\x04unit\x12\x14\n" +
+	"\x05roles\x18\x03 \x03(\tR\x05roles\x12\x1d\n" +
 	"\n" +
-	"public_key\x18\x05 \x01(\fR\tpublicKey\x125\n" +
-	"\ttrainings\x18\x06 \x03(\v2\x17.passerelle.v1.TrainingR\ttrainings\x126\n" +
-	"\benrolled\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\benrolled\x124\n" +
-	"\aretired\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\aretired\"W\n" +
-	"\bTraining\x12\x12\n" +
-	"\x04code\x18\x01 \x01(\tR\x04code\x127\n" +
-	"\tnot_after\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\"t\n" +
+	"public_key\x18\x04 \x01(\fR\tpublicKey\x125\n" +
+	"\ttrainings\x18\x05 \x03(\v2\x17.passerelle.v1.TrainingR\ttrainings\x126\n" +
+	"\benrolled\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\benrolled\x124\n" +
+	"\aretired\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\aretired\"T\n" +
+	"\bTraining\x12\x16\n" +
+	"\x06course\x18\x01 \x01(\tR\x06course\x120\n" +
+	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\"t\n" +
 	"\x1bProposeOfficerChangeRequest\x12\x16\n" +
 	"\x06change\x18\x01 \x01(\fR\x06change\x12=\n" +
 	"\tsignature\x18\x02 \x01(\v2\x1f.passerelle.v1.OfficerSignatureR\tsignature\"\xe2\x01\n" +
@@ -3853,10 +3862,12 @@ const file_passerelle_v1_admin_proto_rawDesc = "" +
 	"\aofficer\x18\x05 \x01(\v2\x16.passerelle.v1.OfficerR\aofficer\"R\n" +
 	"\x13ListOfficersRequest\x12\x12\n" +
 	"\x04role\x18\x01 \x01(\tR\x04role\x12'\n" +
-	"\x0finclude_retired\x18\x02 \x01(\bR\x0eincludeRetired\"\x89\x01\n" +
+	"\x0finclude_retired\x18\x02 \x01(\bR\x0eincludeRetired\"\xb9\x01\n" +
 	"\x14ListOfficersResponse\x122\n" +
 	"\bofficers\x18\x01 \x03(\v2\x16.passerelle.v1.OfficerR\bofficers\x12=\n" +
-	"\apending\x18\x02 \x03(\v2#.passerelle.v1.PendingOfficerChangeR\apending\"\xa6\x01\n" +
+	"\apending\x18\x02 \x03(\v2#.passerelle.v1.PendingOfficerChangeR\apending\x12\x1a\n" +
+	"\bsequence\x18\x03 \x01(\x04R\bsequence\x12\x12\n" +
+	"\x04head\x18\x04 \x01(\fR\x04head\"\xa6\x01\n" +
 	"\x14PendingOfficerChange\x12\x16\n" +
 	"\x06change\x18\x01 \x01(\fR\x06change\x12#\n" +
 	"\rchange_digest\x18\x02 \x01(\fR\fchangeDigest\x12\x1b\n" +
@@ -4059,7 +4070,7 @@ var file_passerelle_v1_admin_proto_depIdxs = []int32{
 	38, // 34: passerelle.v1.Officer.trainings:type_name -> passerelle.v1.Training
 	53, // 35: passerelle.v1.Officer.enrolled:type_name -> google.protobuf.Timestamp
 	53, // 36: passerelle.v1.Officer.retired:type_name -> google.protobuf.Timestamp
-	53, // 37: passerelle.v1.Training.not_after:type_name -> google.protobuf.Timestamp
+	53, // 37: passerelle.v1.Training.until:type_name -> google.protobuf.Timestamp
 	55, // 38: passerelle.v1.ProposeOfficerChangeRequest.signature:type_name -> passerelle.v1.OfficerSignature
 	53, // 39: passerelle.v1.ProposeOfficerChangeResponse.expires:type_name -> google.protobuf.Timestamp
 	37, // 40: passerelle.v1.ProposeOfficerChangeResponse.officer:type_name -> passerelle.v1.Officer

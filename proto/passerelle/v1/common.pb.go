@@ -541,16 +541,16 @@ func (x *Obligation) GetSentence() string {
 	return ""
 }
 
-// OfficerSignature is an officer's signature with the key of the officer's own
-// SVID. An officer is named by it and never by a text field.
+// OfficerSignature is an officer's signature with the key that the register has
+// for the officer, which is also the key of the officer's SVID. The signature
+// decides who acts, and never a text field.
 type OfficerSignature struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// DER of the officer's certificate, then of any intermediates. Empty: that of
-	// the connection. At most 4 of 8 KiB each. Personal data.
-	Certificates [][]byte `protobuf:"bytes,1,rep,name=certificates,proto3" json:"certificates,omitempty"`
-	// Signature over the bytes that the field's message names, with the key of the
-	// first certificate: Ed25519, or ECDSA P-256 with SHA-256 in ASN.1 DER. At most
-	// 128 bytes.
+	// SPIFFE ID of the officer, for a case system that passes on the signature of
+	// its user. Empty: the caller. Personal data.
+	Officer string `protobuf:"bytes,1,opt,name=officer,proto3" json:"officer,omitempty"`
+	// Ed25519 signature, 64 bytes, over the bytes that the field's message names
+	// (proto/SPEC.md, Officers).
 	Signature     []byte `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -586,11 +586,11 @@ func (*OfficerSignature) Descriptor() ([]byte, []int) {
 	return file_passerelle_v1_common_proto_rawDescGZIP(), []int{5}
 }
 
-func (x *OfficerSignature) GetCertificates() [][]byte {
+func (x *OfficerSignature) GetOfficer() string {
 	if x != nil {
-		return x.Certificates
+		return x.Officer
 	}
-	return nil
+	return ""
 }
 
 func (x *OfficerSignature) GetSignature() []byte {
@@ -738,9 +738,9 @@ const file_passerelle_v1_common_proto_rawDesc = "" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\x12\x12\n" +
 	"\x04rule\x18\x03 \x01(\tR\x04rule\x12\x1a\n" +
-	"\bsentence\x18\x04 \x01(\tR\bsentence\"T\n" +
-	"\x10OfficerSignature\x12\"\n" +
-	"\fcertificates\x18\x01 \x03(\fR\fcertificates\x12\x1c\n" +
+	"\bsentence\x18\x04 \x01(\tR\bsentence\"J\n" +
+	"\x10OfficerSignature\x12\x18\n" +
+	"\aofficer\x18\x01 \x01(\tR\aofficer\x12\x1c\n" +
 	"\tsignature\x18\x02 \x01(\fR\tsignature\"o\n" +
 	"\tTimeRange\x120\n" +
 	"\x05since\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +

@@ -708,7 +708,8 @@ func (*SyncTagSetResponse_Chunk) isSyncTagSetResponse_Message() {}
 // be verified before a segment is used.
 type SyncTagSetHeader struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The version that is sent.
+	// The version that is sent: the newest, or an earlier one for which no segments
+	// follow, if the caller is more than 64 versions behind.
 	ListVersion uint64 `protobuf:"varint,1,opt,name=list_version,json=listVersion,proto3" json:"list_version,omitempty"`
 	// For each key class, in the order of the agreement, the chain of manifests.
 	Classes []*ManifestChain `protobuf:"bytes,2,rep,name=classes,proto3" json:"classes,omitempty"`
@@ -777,8 +778,8 @@ type ManifestChain struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Key class, at most 32 bytes.
 	Class string `protobuf:"bytes,1,opt,name=class,proto3" json:"class,omitempty"`
-	// At most 4,096 manifests. A caller that is further behind starts from 0 and
-	// gets the newest manifest alone.
+	// At most 64 manifests. If the caller is further behind, the holder sends an
+	// earlier list version, and the caller asks again from there.
 	Manifests     []*PublishedManifest `protobuf:"bytes,2,rep,name=manifests,proto3" json:"manifests,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
