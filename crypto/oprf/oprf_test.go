@@ -541,7 +541,8 @@ func TestUnprintable(t *testing.T) {
 		pp oprf.Pending
 	}
 	h := holder{key, seed, pending, server, key, seed, pending, server, *pending}
-	values := []any{key, &key, seed, &seed, pending, *pending, server, h, &h, []oprf.PrivateKey{key}, map[string]oprf.Seed{"a": seed}}
+	values := []any{key, &key, seed, &seed, pending, *pending, server, h, &h,
+		[]oprf.PrivateKey{key}, map[string]oprf.Seed{"a": seed}}
 	var text strings.Builder
 	for _, v := range values {
 		for _, verb := range "vTtbcdoOqxXUeEfFgGspw" {

@@ -39,7 +39,8 @@ type answer struct {
 }
 
 // exchange returns a pending batch, the request, and a valid answer.
-func exchange(t *testing.T, s *oprf.Server, c *oprf.Client, info string, inputs ...string) (*oprf.Pending, []oprf.Element, *answer) {
+func exchange(t *testing.T, s *oprf.Server, c *oprf.Client, info string,
+	inputs ...string) (*oprf.Pending, []oprf.Element, *answer) {
 	t.Helper()
 	var in [][]byte
 	for _, s := range inputs {
