@@ -531,8 +531,9 @@ type SyncTagSetRequest struct {
 	AgreementDigest []byte `protobuf:"bytes,2,opt,name=agreement_digest,json=agreementDigest,proto3" json:"agreement_digest,omitempty"`
 	// Name of the collection.
 	Collection string `protobuf:"bytes,3,opt,name=collection,proto3" json:"collection,omitempty"`
-	// The list version that the caller holds; 0: none. The answer has every
-	// manifest after it, so that the caller can check the chain.
+	// The list version that the caller holds. The answer has every manifest after
+	// it, so that the caller can check the chain. 0: none; the answer has the newest
+	// manifest alone.
 	FromListVersion uint64 `protobuf:"varint,4,opt,name=from_list_version,json=fromListVersion,proto3" json:"from_list_version,omitempty"`
 	// The size of the newest checkpoint of the holder's shared log that the caller
 	// has verified; 0: none.
@@ -616,8 +617,9 @@ func (x *SyncTagSetRequest) GetHeldSegments() [][]byte {
 	return nil
 }
 
-// SyncTagSetResponse is one message of the stream: a header, and then the
-// segments of the newest manifests in order of class, segment and offset.
+// SyncTagSetResponse is one message of the stream: a header, then the manifests in
+// order of class and version, and then the segments of the newest manifest of
+// each class in order of class, segment and offset.
 type SyncTagSetResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// What the message is.
@@ -625,6 +627,7 @@ type SyncTagSetResponse struct {
 	// Types that are valid to be assigned to Message:
 	//
 	//	*SyncTagSetResponse_Header
+	//	*SyncTagSetResponse_Manifests
 	//	*SyncTagSetResponse_Chunk
 	Message       isSyncTagSetResponse_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
@@ -677,6 +680,15 @@ func (x *SyncTagSetResponse) GetHeader() *SyncTagSetHeader {
 	return nil
 }
 
+func (x *SyncTagSetResponse) GetManifests() *ManifestChain {
+	if x != nil {
+		if x, ok := x.Message.(*SyncTagSetResponse_Manifests); ok {
+			return x.Manifests
+		}
+	}
+	return nil
+}
+
 func (x *SyncTagSetResponse) GetChunk() *SegmentChunk {
 	if x != nil {
 		if x, ok := x.Message.(*SyncTagSetResponse_Chunk); ok {
@@ -695,24 +707,31 @@ type SyncTagSetResponse_Header struct {
 	Header *SyncTagSetHeader `protobuf:"bytes,1,opt,name=header,proto3,oneof"`
 }
 
+type SyncTagSetResponse_Manifests struct {
+	// After the header and before the first chunk. A class may have several.
+	Manifests *ManifestChain `protobuf:"bytes,2,opt,name=manifests,proto3,oneof"`
+}
+
 type SyncTagSetResponse_Chunk struct {
 	// Every other message.
-	Chunk *SegmentChunk `protobuf:"bytes,2,opt,name=chunk,proto3,oneof"`
+	Chunk *SegmentChunk `protobuf:"bytes,3,opt,name=chunk,proto3,oneof"`
 }
 
 func (*SyncTagSetResponse_Header) isSyncTagSetResponse_Message() {}
 
+func (*SyncTagSetResponse_Manifests) isSyncTagSetResponse_Message() {}
+
 func (*SyncTagSetResponse_Chunk) isSyncTagSetResponse_Message() {}
 
-// SyncTagSetHeader is everything by which the caller checks the segments. It must
-// be verified before a segment is used.
+// SyncTagSetHeader says what follows. With the manifests it is everything by
+// which the caller checks the segments, and must be verified before a segment is
+// used.
 type SyncTagSetHeader struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The version that is sent: the newest, or an earlier one for which no segments
-	// follow, if the caller is more than 64 versions behind.
+	// The version that is sent.
 	ListVersion uint64 `protobuf:"varint,1,opt,name=list_version,json=listVersion,proto3" json:"list_version,omitempty"`
-	// For each key class, in the order of the agreement, the chain of manifests.
-	Classes []*ManifestChain `protobuf:"bytes,2,rep,name=classes,proto3" json:"classes,omitempty"`
+	// The key classes, in the order of the agreement, at most 32.
+	Classes []string `protobuf:"bytes,2,rep,name=classes,proto3" json:"classes,omitempty"`
 	// The newest checkpoint of the holder's shared log, under which all proofs
 	// verify, and its consistency with from_log_size.
 	Checkpoint    *CheckpointProof `protobuf:"bytes,3,opt,name=checkpoint,proto3" json:"checkpoint,omitempty"`
@@ -757,7 +776,7 @@ func (x *SyncTagSetHeader) GetListVersion() uint64 {
 	return 0
 }
 
-func (x *SyncTagSetHeader) GetClasses() []*ManifestChain {
+func (x *SyncTagSetHeader) GetClasses() []string {
 	if x != nil {
 		return x.Classes
 	}
@@ -771,15 +790,15 @@ func (x *SyncTagSetHeader) GetCheckpoint() *CheckpointProof {
 	return nil
 }
 
-// ManifestChain is the manifests of one key class after the version that the
-// caller has, oldest first. The last one is the one to use. It is empty if the
-// caller has the newest.
+// ManifestChain is manifests of one key class after the version that the caller
+// has, oldest first. The last one of a class is the one to use. A caller that has
+// no version gets the newest alone, and one that has the newest gets none. A
+// caller that is more than 4,096 versions behind is refused as TOO_LARGE.
 type ManifestChain struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Key class, at most 32 bytes.
 	Class string `protobuf:"bytes,1,opt,name=class,proto3" json:"class,omitempty"`
-	// At most 64 manifests. If the caller is further behind, the holder sends an
-	// earlier list version, and the caller asks again from there.
+	// 1 to 64 manifests; messages of the same class continue one another.
 	Manifests     []*PublishedManifest `protobuf:"bytes,2,rep,name=manifests,proto3" json:"manifests,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -832,7 +851,7 @@ func (x *ManifestChain) GetManifests() []*PublishedManifest {
 // PublishedManifest is a signed manifest and the proof that it was published.
 type PublishedManifest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The signed manifest (proto/SPEC.md, Manifests). At most 1 MiB.
+	// The signed manifest (proto/SPEC.md, Manifests). At most 512 KiB.
 	SignedManifest []byte `protobuf:"bytes,1,opt,name=signed_manifest,json=signedManifest,proto3" json:"signed_manifest,omitempty"`
 	// The entry of the holder's shared log that holds its hash, and its proof.
 	Proof         *LogProof `protobuf:"bytes,2,opt,name=proof,proto3" json:"proof,omitempty"`
@@ -1681,7 +1700,9 @@ func (x *EvaluateReceipt) GetReceipt() []byte {
 type AcknowledgeAnswerRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Query id, 16 bytes.
-	QueryId       []byte `protobuf:"bytes,1,opt,name=query_id,json=queryId,proto3" json:"query_id,omitempty"`
+	QueryId []byte `protobuf:"bytes,1,opt,name=query_id,json=queryId,proto3" json:"query_id,omitempty"`
+	// Identifier of the agreement of the query.
+	Agreement     string `protobuf:"bytes,2,opt,name=agreement,proto3" json:"agreement,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1721,6 +1742,13 @@ func (x *AcknowledgeAnswerRequest) GetQueryId() []byte {
 		return x.QueryId
 	}
 	return nil
+}
+
+func (x *AcknowledgeAnswerRequest) GetAgreement() string {
+	if x != nil {
+		return x.Agreement
+	}
+	return ""
 }
 
 // AcknowledgeAnswerResponse is empty: an unknown query id is not an error.
@@ -1764,7 +1792,9 @@ func (*AcknowledgeAnswerResponse) Descriptor() ([]byte, []int) {
 type ProveReceiptRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Query id, 16 bytes.
-	QueryId       []byte `protobuf:"bytes,1,opt,name=query_id,json=queryId,proto3" json:"query_id,omitempty"`
+	QueryId []byte `protobuf:"bytes,1,opt,name=query_id,json=queryId,proto3" json:"query_id,omitempty"`
+	// Identifier of the agreement of the query.
+	Agreement     string `protobuf:"bytes,2,opt,name=agreement,proto3" json:"agreement,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1804,6 +1834,13 @@ func (x *ProveReceiptRequest) GetQueryId() []byte {
 		return x.QueryId
 	}
 	return nil
+}
+
+func (x *ProveReceiptRequest) GetAgreement() string {
+	if x != nil {
+		return x.Agreement
+	}
+	return ""
 }
 
 // ProveReceiptResponse is the decision entry of a query, proved.
@@ -1998,14 +2035,15 @@ const file_passerelle_v1_peer_proto_rawDesc = "" +
 	"collection\x12*\n" +
 	"\x11from_list_version\x18\x04 \x01(\x04R\x0ffromListVersion\x12\"\n" +
 	"\rfrom_log_size\x18\x05 \x01(\x04R\vfromLogSize\x12#\n" +
-	"\rheld_segments\x18\x06 \x03(\fR\fheldSegments\"\x8f\x01\n" +
+	"\rheld_segments\x18\x06 \x03(\fR\fheldSegments\"\xcd\x01\n" +
 	"\x12SyncTagSetResponse\x129\n" +
-	"\x06header\x18\x01 \x01(\v2\x1f.passerelle.v1.SyncTagSetHeaderH\x00R\x06header\x123\n" +
-	"\x05chunk\x18\x02 \x01(\v2\x1b.passerelle.v1.SegmentChunkH\x00R\x05chunkB\t\n" +
-	"\amessage\"\xad\x01\n" +
+	"\x06header\x18\x01 \x01(\v2\x1f.passerelle.v1.SyncTagSetHeaderH\x00R\x06header\x12<\n" +
+	"\tmanifests\x18\x02 \x01(\v2\x1c.passerelle.v1.ManifestChainH\x00R\tmanifests\x123\n" +
+	"\x05chunk\x18\x03 \x01(\v2\x1b.passerelle.v1.SegmentChunkH\x00R\x05chunkB\t\n" +
+	"\amessage\"\x8f\x01\n" +
 	"\x10SyncTagSetHeader\x12!\n" +
-	"\flist_version\x18\x01 \x01(\x04R\vlistVersion\x126\n" +
-	"\aclasses\x18\x02 \x03(\v2\x1c.passerelle.v1.ManifestChainR\aclasses\x12>\n" +
+	"\flist_version\x18\x01 \x01(\x04R\vlistVersion\x12\x18\n" +
+	"\aclasses\x18\x02 \x03(\tR\aclasses\x12>\n" +
 	"\n" +
 	"checkpoint\x18\x03 \x01(\v2\x1e.passerelle.v1.CheckpointProofR\n" +
 	"checkpoint\"e\n" +
@@ -2075,12 +2113,14 @@ const file_passerelle_v1_peer_proto_rawDesc = "" +
 	"\tevaluated\x18\x03 \x01(\fR\tevaluated\x12\x14\n" +
 	"\x05proof\x18\x04 \x01(\fR\x05proof\"+\n" +
 	"\x0fEvaluateReceipt\x12\x18\n" +
-	"\areceipt\x18\x01 \x01(\fR\areceipt\"5\n" +
+	"\areceipt\x18\x01 \x01(\fR\areceipt\"S\n" +
 	"\x18AcknowledgeAnswerRequest\x12\x19\n" +
-	"\bquery_id\x18\x01 \x01(\fR\aqueryId\"\x1b\n" +
-	"\x19AcknowledgeAnswerResponse\"0\n" +
+	"\bquery_id\x18\x01 \x01(\fR\aqueryId\x12\x1c\n" +
+	"\tagreement\x18\x02 \x01(\tR\tagreement\"\x1b\n" +
+	"\x19AcknowledgeAnswerResponse\"N\n" +
 	"\x13ProveReceiptRequest\x12\x19\n" +
-	"\bquery_id\x18\x01 \x01(\fR\aqueryId\"c\n" +
+	"\bquery_id\x18\x01 \x01(\fR\aqueryId\x12\x1c\n" +
+	"\tagreement\x18\x02 \x01(\tR\tagreement\"c\n" +
 	"\x14ProveReceiptResponse\x12\x1c\n" +
 	"\tpublished\x18\x01 \x01(\bR\tpublished\x12-\n" +
 	"\x05proof\x18\x02 \x01(\v2\x17.passerelle.v1.LogProofR\x05proof\"7\n" +
@@ -2166,8 +2206,8 @@ var file_passerelle_v1_peer_proto_depIdxs = []int32{
 	6,  // 4: passerelle.v1.CollectionTerms.heads:type_name -> passerelle.v1.ManifestHead
 	27, // 5: passerelle.v1.CollectionTerms.published:type_name -> google.protobuf.Timestamp
 	9,  // 6: passerelle.v1.SyncTagSetResponse.header:type_name -> passerelle.v1.SyncTagSetHeader
-	12, // 7: passerelle.v1.SyncTagSetResponse.chunk:type_name -> passerelle.v1.SegmentChunk
-	10, // 8: passerelle.v1.SyncTagSetHeader.classes:type_name -> passerelle.v1.ManifestChain
+	10, // 7: passerelle.v1.SyncTagSetResponse.manifests:type_name -> passerelle.v1.ManifestChain
+	12, // 8: passerelle.v1.SyncTagSetResponse.chunk:type_name -> passerelle.v1.SegmentChunk
 	28, // 9: passerelle.v1.SyncTagSetHeader.checkpoint:type_name -> passerelle.v1.CheckpointProof
 	11, // 10: passerelle.v1.ManifestChain.manifests:type_name -> passerelle.v1.PublishedManifest
 	29, // 11: passerelle.v1.PublishedManifest.proof:type_name -> passerelle.v1.LogProof
@@ -2207,6 +2247,7 @@ func file_passerelle_v1_peer_proto_init() {
 	file_passerelle_v1_common_proto_init()
 	file_passerelle_v1_peer_proto_msgTypes[6].OneofWrappers = []any{
 		(*SyncTagSetResponse_Header)(nil),
+		(*SyncTagSetResponse_Manifests)(nil),
 		(*SyncTagSetResponse_Chunk)(nil),
 	}
 	file_passerelle_v1_peer_proto_msgTypes[11].OneofWrappers = []any{
