@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -21,10 +20,11 @@ import (
 
 // The files of an identity.
 const (
-	keyFile    = "officer.key" // PKCS #8 in PEM, mode 0600
-	idFile     = "officer.id"  // the SPIFFE ID, one line
+	keyFile    = "officer.key" // PKCS #8 in PEM, with the SPIFFE ID as a header, mode 0600
 	svidFile   = "svid.pem"    // the last certificate chain
 	bundleFile = "bundle.pem"  // the authorities of the own trust domain
+
+	idHeader = "SPIFFE-ID"
 
 	maxIdentityFile = 256 << 10 // bytes
 )
@@ -61,7 +61,7 @@ func parseSPIFFEID(s string) (trustDomain, id string, err error) {
 }
 
 // CreateIdentity makes a new key for the officer with the given SPIFFE ID, in
-// dir, which is created if needed. It returns an error wrapping [fs.ErrExist] if
+// dir, which is created if needed. It returns an error wrapping fs.ErrExist if
 // dir holds a key already. When it returns nil the key is durable.
 func CreateIdentity(dir, spiffeID string) (*Identity, error) {
 	if _, _, err := parseSPIFFEID(spiffeID); err != nil {
@@ -74,22 +74,14 @@ func CreateIdentity(dir, spiffeID string) (*Identity, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("officer: creating identity: %w", err)
 	}
-	if _, err := os.Lstat(filepath.Join(dir, keyFile)); !errors.Is(err, fs.ErrNotExist) {
-		if err == nil {
-			err = fs.ErrExist
-		}
-		return nil, fmt.Errorf("officer: creating identity: %w", err)
-	}
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(key.seed())
 	if err != nil {
 		return nil, fmt.Errorf("officer: encoding key: %w", err)
 	}
-	// The key commits. It is linked and not renamed, so that of two callers at
-	// the same time one fails, and no key is ever overwritten.
-	if err := writeFile(filepath.Join(dir, idFile), []byte(spiffeID+"\n"), os.Rename); err != nil {
-		return nil, fmt.Errorf("officer: storing identity: %w", err)
-	}
-	block := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8})
+	block := pem.EncodeToMemory(&pem.Block{
+		Type: "PRIVATE KEY", Headers: map[string]string{idHeader: spiffeID}, Bytes: pkcs8,
+	})
+	// It is linked and not renamed, so that no key is ever overwritten.
 	if err := writeFile(filepath.Join(dir, keyFile), block, os.Link); err != nil {
 		return nil, fmt.Errorf("officer: storing key: %w", err)
 	}
@@ -97,7 +89,7 @@ func CreateIdentity(dir, spiffeID string) (*Identity, error) {
 }
 
 // OpenIdentity opens the identity in dir. It returns an error wrapping
-// [fs.ErrNotExist] if there is none, and refuses a key that others than the owner
+// fs.ErrNotExist if there is none, and refuses a key that others than the owner
 // may read. A stored certificate that is damaged or of another key is as none.
 func OpenIdentity(dir string) (*Identity, error) {
 	b, err := readFile(filepath.Join(dir, keyFile), true)
@@ -116,13 +108,9 @@ func OpenIdentity(dir string) (*Identity, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w: not an Ed25519 key", ErrKey)
 	}
-	b, err = readFile(filepath.Join(dir, idFile), false)
-	if err != nil {
-		return nil, fmt.Errorf("officer: opening identity: %w", err)
-	}
-	id, ok := strings.CutSuffix(string(b), "\n")
-	if _, _, err := parseSPIFFEID(id); err != nil || !ok {
-		return nil, fmt.Errorf("%w: identity file", ErrOfficer)
+	id := block.Headers[idHeader]
+	if _, _, err := parseSPIFFEID(id); err != nil {
+		return nil, err
 	}
 	i := &Identity{dir: dir, spiffeID: id, key: newPrivateKey(ed)}
 	if chain, err := readFile(filepath.Join(dir, svidFile), false); err == nil {

@@ -46,6 +46,7 @@ type Register struct {
 
 	mu       sync.RWMutex
 	officers map[string][]version // versions in order of time, never empty
+	admins   map[string]bool      // ids of the administrators in service
 	keys     map[string]string    // every key that ever was, and whose
 	sequence uint64               // of the last record; 0 is the founding
 	head     [32]byte             // its digest
@@ -85,7 +86,7 @@ func Load(records [][]byte, founding [32]byte, save func(record []byte) error) (
 	}
 	r := &Register{
 		save: save, founding: founding, head: founding, time: f.Time,
-		officers: make(map[string][]version), keys: make(map[string]string),
+		officers: make(map[string][]version), admins: make(map[string]bool), keys: make(map[string]string),
 	}
 	for _, o := range f.Administrators {
 		r.set(o, f.Time)
@@ -124,7 +125,7 @@ func (r *Register) replay(rec Record, head [32]byte) error {
 // checkConsent verifies the signature of one administrator under a change.
 func (r *Register) checkConsent(digest [32]byte, c Consent) error {
 	o, ok := r.current(c.Administrator)
-	if !ok || !o.Retired.IsZero() || !o.hasRole(RoleAdministrator) {
+	if !ok || !r.admins[c.Administrator] {
 		return ErrNotAdministrator
 	}
 	return Check(o.PublicKey, PurposeChange, digest, c.Signature[:])
@@ -168,11 +169,10 @@ func (r *Register) checkNext(c Change) ([32]byte, error) {
 }
 
 // administrators counts the administrators in service, without the one given.
-func (r *Register) administrators(without string) (n int) {
-	for id := range r.officers {
-		if o, _ := r.current(id); id != without && o.Retired.IsZero() && o.hasRole(RoleAdministrator) {
-			n++
-		}
+func (r *Register) administrators(without string) int {
+	n := len(r.admins)
+	if r.admins[without] {
+		n--
 	}
 	return n
 }
@@ -195,6 +195,11 @@ func (r *Register) set(o Officer, from time.Time) {
 	}
 	r.officers[o.ID] = append(r.officers[o.ID], version{from, o})
 	r.keys[string(o.PublicKey)] = o.ID
+	if o.Retired.IsZero() && o.hasRole(RoleAdministrator) {
+		r.admins[o.ID] = true
+	} else {
+		delete(r.admins, o.ID)
+	}
 }
 
 func (r *Register) apply(rec Record, head [32]byte) {

@@ -74,8 +74,14 @@ func newPrivateKey(k ed25519.PrivateKey) PrivateKey {
 	return PrivateKey{id: KeyID(pub), pub: pub, seed: func() ed25519.PrivateKey { return k }}
 }
 
-// Bytes returns the secret encoding of k, to be stored.
-func (k PrivateKey) Bytes() []byte { return k.seed().Seed() }
+// Bytes returns the secret encoding of k, to be stored, or nil for the zero
+// PrivateKey.
+func (k PrivateKey) Bytes() []byte {
+	if k.IsZero() {
+		return nil
+	}
+	return k.seed().Seed()
+}
 
 // PublicKey returns the public key of k.
 func (k PrivateKey) PublicKey() ed25519.PublicKey { return append(ed25519.PublicKey(nil), k.pub...) }

@@ -59,7 +59,8 @@ func TestFederationLifecycle(t *testing.T) {
 	if err := f.Authorize(b.id); err != nil {
 		t.Errorf("Authorize: %v", err)
 	}
-	for _, id := range []string{"", "x", "spiffe://b.example/gateway/other", "spiffe://b.example/officer/main", "spiffe://a.example/gateway/main"} {
+	for _, id := range []string{"", "x", "spiffe://b.example/gateway/other", "spiffe://b.example/officer/main",
+		"spiffe://a.example/gateway/main"} {
 		if err := f.Authorize(id); err != peer.ErrNotFederated {
 			t.Errorf("Authorize(%q) = %v, want ErrNotFederated", id, err)
 		}

@@ -23,7 +23,8 @@ type workloadAPI struct {
 	closed  chan struct{}
 }
 
-func (w *workloadAPI) FetchX509SVID(_ *workload.X509SVIDRequest, stream grpc.ServerStreamingServer[workload.X509SVIDResponse]) error {
+func (w *workloadAPI) FetchX509SVID(_ *workload.X509SVIDRequest,
+	stream grpc.ServerStreamingServer[workload.X509SVIDResponse]) error {
 	// SPIFFE Workload Endpoint, Section 6: guards against request forgery.
 	md, _ := metadata.FromIncomingContext(stream.Context())
 	if v := md.Get("workload.spiffe.io"); len(v) != 1 || v[0] != "true" {

@@ -62,7 +62,8 @@ func base(now func() time.Time) *tls.Config {
 
 // verify returns the VerifyConnection of a configuration. Go calls it on every
 // handshake, and also on resumed ones, where VerifyPeerCertificate is skipped.
-func verify(bundles x509bundle.Source, authorize Authorizer, now func() time.Time, optional bool) func(tls.ConnectionState) error {
+func verify(bundles x509bundle.Source, authorize Authorizer, now func() time.Time,
+	optional bool) func(tls.ConnectionState) error {
 	return func(cs tls.ConnectionState) error {
 		switch n := len(cs.PeerCertificates); {
 		case cs.DidResume:
