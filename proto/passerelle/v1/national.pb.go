@@ -188,7 +188,8 @@ func (x *Subject) GetSex() string {
 // Document is a travel or identity document.
 type Document struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// ICAO 9303 document code or a word of the schema, such as "P" or "passport".
+	// passport, identity-card, visa, travel-document, residence-permit, national-id
+	// or other.
 	Type string `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
 	// Issuing State or organisation, ISO 3166-1 alpha-3 or an ICAO 9303 code.
 	Issuer string `protobuf:"bytes,2,opt,name=issuer,proto3" json:"issuer,omitempty"`

@@ -798,7 +798,8 @@ type ManifestChain struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Key class, at most 32 bytes.
 	Class string `protobuf:"bytes,1,opt,name=class,proto3" json:"class,omitempty"`
-	// 1 to 64 manifests; messages of the same class continue one another.
+	// 1 to 64 manifests of at most 4 MiB together; messages of the same class
+	// continue one another.
 	Manifests     []*PublishedManifest `protobuf:"bytes,2,rep,name=manifests,proto3" json:"manifests,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
