@@ -39,13 +39,13 @@ func Example() {
 	if err != nil {
 		panic(err)
 	}
-	if err := psi.CheckSuccessor(nil, checked.Manifest); err != nil {
+	if err := psi.CheckSuccessor(nil, &checked.Manifest); err != nil {
 		panic(err)
 	}
 	if err := checked.Manifest.CheckAge(created.Add(time.Hour), 2*time.Hour); err != nil {
 		panic(err)
 	}
-	set, err := psi.OpenSet(checked.Manifest, built.Segments())
+	set, err := psi.OpenSet(&checked.Manifest, built.Segments())
 	if err != nil {
 		panic(err)
 	}

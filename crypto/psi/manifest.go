@@ -315,7 +315,7 @@ func CheckSuccessor(prev, next *Manifest) error {
 
 // A SignedManifest is a Manifest with the signature of its holder.
 type SignedManifest struct {
-	Manifest  *Manifest
+	Manifest  Manifest
 	Signature [ed25519.SignatureSize]byte
 }
 
@@ -346,7 +346,7 @@ func (m *Manifest) Sign(key crypto.Signer) (*SignedManifest, error) {
 	if !ed25519.Verify(pub, msg, sig) {
 		return nil, fmt.Errorf("psi: signing: the signer made an invalid signature")
 	}
-	return &SignedManifest{Manifest: m.clone(), Signature: [ed25519.SignatureSize]byte(sig)}, nil
+	return &SignedManifest{Manifest: *m.clone(), Signature: [ed25519.SignatureSize]byte(sig)}, nil
 }
 
 // Bytes returns the encoding of s, which is that of the manifest followed by the
@@ -373,7 +373,7 @@ func CheckManifest(b []byte, pub ed25519.PublicKey) (*SignedManifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &SignedManifest{Manifest: m, Signature: [ed25519.SignatureSize]byte(b[n:])}, nil
+	return &SignedManifest{Manifest: *m, Signature: [ed25519.SignatureSize]byte(b[n:])}, nil
 }
 
 // clone returns a deep copy of m.
