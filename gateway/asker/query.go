@@ -1,0 +1,515 @@
+package asker
+
+import (
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/passerelle/passerelle/crypto/oprf"
+	"github.com/passerelle/passerelle/gateway/agreement"
+	"github.com/passerelle/passerelle/gateway/audit"
+	"github.com/passerelle/passerelle/gateway/audit/entry"
+	"github.com/passerelle/passerelle/gateway/facts"
+	"github.com/passerelle/passerelle/gateway/officer"
+	"github.com/passerelle/passerelle/gateway/query"
+	"github.com/passerelle/passerelle/gateway/record"
+	"github.com/passerelle/passerelle/gateway/store"
+	"github.com/passerelle/passerelle/policy"
+)
+
+// A target is one (holder, collection) that an ask goes to, with what is known
+// before anything is decided.
+type target struct {
+	holder     string // trust domain
+	gateway    string // its SPIFFE ID
+	collection agreement.Collection
+	agreement  *agreement.Agreement
+	digest     agreement.Digest
+	list       *List
+	neighbour  Neighbour
+}
+
+// A subject is one item of an ask with its lookup keys by class.
+type subject struct {
+	ref  string
+	keys map[string][]byte
+}
+
+// A run is one query on its way through the steps.
+type run struct {
+	caller string // SPIFFE ID of the officer
+	who    officer.Officer
+	ask    *Ask
+	digest [32]byte // of the ask
+	sign   []byte   // the officer's signature over it
+	items  []subject
+	t      *target
+	id     query.ID
+	began  time.Time
+
+	decision policy.Decision
+	seed     oprf.Seed
+	intent   audit.Position // of the intent entry in our shared log
+	sealed   [32]byte       // SHA-256 of the sealed content
+	request  *query.Request
+	pending  []*oprf.Pending // one for each batch of request
+	receipt  audit.Position  // of the receipt entry in our shared log
+}
+
+// query asks one holder about one collection. Its steps are those of the package
+// comment, from 2 to 8, and their order is the security argument:
+//
+//   - nothing is blinded, and nothing leaves, before the intent is durable in the
+//     log together with the content that our auditor can open;
+//   - the request carries the hash of that leaf and content, so that a later
+//     challenge cannot be answered with another file;
+//   - no output is computed before the proof and the receipt have verified and
+//     the receipt is in the log;
+//   - what was found is written to the internal log only, and written before the
+//     officer sees it.
+func (a *Asker) query(ctx context.Context, r *run) (TargetResult, []Candidate) {
+	result := TargetResult{Holder: r.t.holder, Collection: r.t.collection.Name, Query: r.id}
+
+	// 2
+	if refusal := a.decide(ctx, r); refusal != nil {
+		result.RefusedHere, result.Refusal = true, refusal
+		return result, nil
+	}
+
+	// 3
+	if refusal := a.logIntent(ctx, r); refusal != nil {
+		result.RefusedHere, result.Refusal = true, refusal
+		return result, nil
+	}
+
+	// From here on there is an intent in the log: what follows is written even if
+	// the officer hangs up.
+	written := context.WithoutCancel(ctx)
+	fail := func(err error) (TargetResult, []Candidate) {
+		result.Refusal = a.logFailure(written, r, err)
+		return result, nil
+	}
+
+	// 4
+	if err := a.blind(r); err != nil {
+		return fail(err)
+	}
+
+	// 5
+	answer, err := r.t.neighbour.Evaluate(ctx, r.request)
+	if err != nil {
+		return fail(err)
+	}
+
+	// 6
+	receipt, err := a.check(r, answer)
+	if err != nil {
+		return fail(query.Refuse(query.PeerInvalid, err))
+	}
+	outputs, err := finalize(r, answer)
+	if err != nil {
+		return fail(query.Refuse(query.PeerInvalid, err))
+	}
+	if err := a.logReceipt(written, r, receipt, answer.Receipt); err != nil {
+		return fail(query.Refuse(query.AuditUnavailable, err))
+	}
+
+	// 7
+	candidates := match(r, outputs)
+
+	// 8
+	if err := a.logOutcome(written, r, candidates, answer.Receipt); err != nil {
+		// What is not recorded is not reported.
+		result.Refusal = query.Refuse(query.AuditUnavailable, err)
+		return result, nil
+	}
+	if err := r.t.neighbour.Acknowledge(ctx, r.t.agreement.ID, r.id); err != nil {
+		a.log.DebugContext(ctx, "answer not acknowledged", "query_id", r.id.String())
+	}
+	result.Candidates = len(candidates)
+	result.Exchange = r.exchange(answer, a.Now())
+	return result, candidates
+}
+
+// decide is step 2. It logs a refusal and returns it, or returns nil.
+func (a *Asker) decide(ctx context.Context, r *run) *query.Refusal {
+	in := a.input(r)
+	d, err := a.Policy.Decide(ctx, in)
+	if err != nil {
+		a.log.ErrorContext(ctx, "policy evaluation failed", "query_id", r.id.String(), "err", err)
+	}
+	r.decision = d
+	if d.Allowed() {
+		return nil
+	}
+	refusal := facts.Refusal(d, err)
+	e := a.entry(entry.KindIntent, r)
+	e.Decision, e.Reason = entry.DecisionDenied, string(refusal.Reason)
+	if _, err := a.Shared.Append(context.WithoutCancel(ctx), e); err != nil {
+		return query.Refuse(query.AuditUnavailable, err)
+	}
+	return refusal
+}
+
+// input returns the facts of r for the door `ask`, which sees every fact.
+func (a *Asker) input(r *run) policy.AskInput {
+	ask, c := r.ask, &r.t.collection
+	subject := policy.Subject{Category: ask.SubjectCategory, AgeYears: -1, AgeCertainty: "unknown"}
+	if ask.Kind == query.Single {
+		subject = age(subject, ask.Subjects[0].Birth, r.began)
+	}
+	roles := make([]string, 0, len(r.who.Roles))
+	for _, role := range r.who.Roles {
+		roles = append(roles, string(role))
+	}
+	return policy.AskInput{
+		Now:       policy.NewTime(r.began),
+		Agreement: facts.Agreement(r.t.agreement, r.t.digest, false),
+		Self:      facts.Gateway(r.t.agreement, a.TrustDomain, a.Gateway),
+		Peer:      facts.Gateway(r.t.agreement, r.t.holder, r.t.gateway),
+		Officer: policy.NewOfficer(r.who.ID, a.Pseudonym(r.who.ID), a.Pseudonym("unit/"+r.who.Unit), roles,
+			policy.NewTime(trainedUntil(r.who))),
+		Query: policy.AskQuery{
+			Collection: c.Name, Category: c.Category, PurposeCode: ask.Purpose, LegalBasisRef: ask.LegalBasis,
+			OffenceCode: ask.OffenceClass, Urgency: urgency(ask), Kind: ask.Kind.String(),
+			SubjectCount: int64(len(ask.Subjects)), Case: policy.NewRef(ask.CaseReference),
+			Justification: policy.NewText(ask.Justification),
+		},
+		Subject: subject,
+	}
+}
+
+// age fills in what a date of birth says of the age at now: the youngest age it
+// allows, because where age is uncertain the younger one is assumed.
+func age(s policy.Subject, born record.Date, now time.Time) policy.Subject {
+	if born.Year == 0 {
+		return s
+	}
+	month, day := born.Month, born.Day
+	s.AgeCertainty = "known"
+	if month == 0 || day == 0 {
+		s.AgeCertainty = "estimated"
+	}
+	if month == 0 {
+		month = 12
+	}
+	if day == 0 {
+		day = 31
+	}
+	years := now.Year() - born.Year
+	if int(now.Month()) < month || int(now.Month()) == month && now.Day() < day {
+		years--
+	}
+	s.AgeYears = int64(max(years, 0))
+	s.MinorFlag = years < 18
+	return s
+}
+
+// trainedUntil returns when the last of an officer's courses lapses.
+func trainedUntil(o officer.Officer) (until time.Time) {
+	for _, t := range o.Trained {
+		if t.Until.After(until) {
+			until = t.Until
+		}
+	}
+	return until
+}
+
+func urgency(ask *Ask) string {
+	if ask.Urgency == "" {
+		return "ordinary"
+	}
+	return ask.Urgency
+}
+
+// entry returns what every entry of r in our logs has.
+func (a *Asker) entry(kind entry.Kind, r *run) *entry.Entry {
+	return &entry.Entry{
+		Kind:            kind,
+		Time:            a.Now().UnixMilli(),
+		Query:           r.id,
+		Direction:       entry.DirectionAsked,
+		Asker:           a.Gateway,
+		Holder:          r.t.gateway,
+		Agreement:       r.t.agreement.ID,
+		AgreementDigest: r.t.digest,
+		Purpose:         r.ask.Purpose,
+		Collection:      r.t.collection.Name,
+		Items:           uint32(query.PadItems(len(r.items))),
+		Protocol:        query.Protocol,
+		Normalisation:   record.Version,
+		ListVersion:     r.t.list.Version,
+	}
+}
+
+// logIntent is step 3: the content is sealed and stored, and then the intent is
+// in the shared log, before there is anything that could leave.
+func (a *Asker) logIntent(ctx context.Context, r *run) *query.Refusal {
+	stored, inputDigest := a.input(r).Stored()
+	r.seed = oprf.GenerateSeed()
+	content, err := a.content(r, stored)
+	if err != nil {
+		return query.Refuse(query.Internal, err)
+	}
+	e := a.entry(entry.KindIntent, r)
+	e.Decision, e.Rules = entry.DecisionAllowed, r.decision.Rules()
+	e.Bundle, e.Input = r.decision.Bundle(), inputDigest
+	e.Officer, e.Unit = a.Pseudonym(r.who.ID), a.Pseudonym("unit/"+r.who.Unit)
+	e.Auditor = a.Sealer.KeyID()
+	binding, err := e.SealedContext()
+	if err != nil {
+		return query.Refuse(query.Internal, err)
+	}
+	ciphertext, err := a.Sealer.Seal(r.id, binding, content)
+	if err != nil {
+		return query.Refuse(query.Internal, err)
+	}
+	r.sealed = sha256.Sum256(ciphertext)
+	e.Sealed = r.sealed
+
+	retention := r.t.agreement.RetentionDays
+	officer, unit := a.Pseudonym(r.who.ID), a.Pseudonym("unit/"+r.who.Unit)
+	if err := a.Store.PutAsk(ctx, store.Intent{
+		Ask: store.Ask{
+			ID: r.id, Request: r.ask.Request, Holder: r.t.holder, Collection: r.t.collection.Name,
+			Agreement: r.t.agreement.ID, Purpose: r.ask.Purpose, Kind: r.ask.Kind.String(), Items: int64(len(r.items)),
+			Officer: hex.EncodeToString(officer[:]), Unit: hex.EncodeToString(unit[:]), State: store.AskIntent,
+			ListVersion: r.t.list.Version, Created: r.began,
+		},
+		PolicyInput: &store.PolicyInput{Digest: inputDigest, Input: stored, Created: r.began,
+			Expires: r.began.AddDate(0, 0, retention.InputDays)},
+		Sealed: &store.SealedContent{Hash: r.sealed, Content: ciphertext,
+			Expires: r.began.AddDate(0, 0, retention.WithoutCandidate)},
+	}); err != nil {
+		return query.Refuse(query.StorageUnavailable, err)
+	}
+	position, err := a.Shared.Append(context.WithoutCancel(ctx), e)
+	if err != nil {
+		return query.Refuse(query.AuditUnavailable, err)
+	}
+	r.intent = position
+	return nil
+}
+
+// content returns what is sealed to our auditor.
+func (a *Asker) content(r *run, input []byte) ([]byte, error) {
+	c := query.Content{
+		Version:         query.ContentVersion,
+		Query:           r.id.String(),
+		Request:         r.ask.Request.String(),
+		Officer:         r.caller,
+		Unit:            r.who.Unit,
+		CaseReference:   r.ask.CaseReference,
+		Justification:   r.ask.Justification,
+		SubjectCategory: r.ask.SubjectCategory,
+		ThreatNote:      r.ask.ThreatNote,
+		AskDigest:       r.digest[:],
+		AskSignature:    r.sign,
+		Input:           input,
+		Holder:          r.t.holder,
+		Seed:            r.seed.Bytes(),
+	}
+	for _, class := range r.t.list.Classes {
+		key := class.Set.Manifest().PublicKey
+		c.Batches = append(c.Batches, query.ContentBatch{Class: class.Name, Epoch: r.t.list.Epoch,
+			Info: class.Info, PublicKey: key[:]})
+	}
+	for _, item := range r.items {
+		i := query.ContentItem{Ref: item.ref}
+		for _, class := range r.t.list.Classes {
+			i.Keys = append(i.Keys, item.keys[class.Name])
+		}
+		c.Items = append(c.Items, i)
+	}
+	return c.Bytes()
+}
+
+// blind is step 4. Every item gives exactly one element in every class; an item
+// without a key there, and every item of the padding, gives a dummy, so that the
+// holder cannot see what is known of a subject.
+func (a *Asker) blind(r *run) error {
+	req := &query.Request{
+		ID:            r.id,
+		Protocol:      query.Protocol,
+		Normalisation: record.Version,
+		Facts: query.Facts{
+			Agreement:       r.t.agreement.ID,
+			AgreementDigest: r.t.digest,
+			Collection:      r.t.collection.Name,
+			Purpose:         r.ask.Purpose,
+			LegalBasis:      r.ask.LegalBasis,
+			OffenceClass:    r.ask.OffenceClass,
+			Urgency:         urgency(r.ask),
+			Category:        r.t.collection.Category,
+			Kind:            r.ask.Kind,
+			Items:           uint32(query.PadItems(len(r.items))),
+			Unit:            a.Pseudonym("unit/" + r.who.Unit),
+			CaseReference:   r.ask.CaseReference != "",
+			Justification:   r.ask.Justification != "",
+		},
+		ListVersion: r.t.list.Version,
+		AskerLeaf:   r.intent.Leaf,
+		Sealed:      r.sealed,
+		Statement:   query.Statement{Rules: r.decision.Rules(), Bundle: r.decision.Bundle()},
+	}
+	copy(req.Statement.Signature[:], ed25519.Sign(a.StatementKey, req.StatementBytes()))
+
+	items := int(req.Facts.Items)
+	for _, class := range r.t.list.Classes {
+		client, err := oprf.NewClient(class.Set.Manifest().PublicKey)
+		if err != nil {
+			return fmt.Errorf("asker: public key of the manifest: %w", err)
+		}
+		for chunk := 0; chunk*query.MaxChunk < items; chunk++ {
+			first := chunk * query.MaxChunk
+			inputs := make([][]byte, min(items-first, query.MaxChunk))
+			for i := range inputs {
+				if first+i < len(r.items) {
+					inputs[i] = r.items[first+i].keys[class.Name]
+				}
+			}
+			pending, elements, err := client.Blind(inputs, r.seed, oprf.BlindContext{
+				QueryID: r.id, Holder: r.t.holder, Info: class.Info, Chunk: uint32(chunk)})
+			if err != nil {
+				return fmt.Errorf("asker: blinding: %w", err)
+			}
+			b := query.Batch{Class: class.Name, Epoch: r.t.list.Epoch, Chunk: uint32(chunk)}
+			for _, e := range elements {
+				b.Elements = append(b.Elements, e)
+			}
+			req.Batches = append(req.Batches, b)
+			r.pending = append(r.pending, pending)
+		}
+	}
+	r.request = req
+	return nil
+}
+
+// errAnswer is the cause of every refusal for an answer that does not verify.
+var errAnswer = errors.New("asker: answer does not verify")
+
+// check is the first half of step 6: the answer has the shape of the request,
+// and the holder signed a receipt for exactly this request and this answer.
+func (a *Asker) check(r *run, answer *query.Answer) (*entry.Receipt, error) {
+	if err := answer.Matches(r.request); err != nil {
+		return nil, err
+	}
+	key, err := a.Directory.StatementKey(r.t.holder)
+	if err != nil {
+		return nil, err
+	}
+	receipt, err := entry.CheckReceipt(answer.Receipt, key, r.id, r.request.Digest(), answer.Digest())
+	if err != nil {
+		return nil, err
+	}
+	if receipt.ListVersion != r.t.list.Version || receipt.Decision != entry.DecisionAllowed {
+		return nil, fmt.Errorf("%w: the receipt is about something else", errAnswer)
+	}
+	return receipt, nil
+}
+
+// finalize is the second half of step 6: the proof of every batch verifies, or
+// there is no output at all.
+func finalize(r *run, answer *query.Answer) (map[string][]oprf.Output, error) {
+	outputs := make(map[string][]oprf.Output, len(r.t.list.Classes))
+	for i := range answer.Batches {
+		b := &answer.Batches[i]
+		evaluated := make([]oprf.Element, len(b.Evaluated))
+		for j := range b.Evaluated {
+			evaluated[j] = b.Evaluated[j]
+		}
+		out, err := r.pending[i].Finalize(evaluated, b.Proof)
+		if err != nil {
+			return nil, fmt.Errorf("%w: batch %d: %w", errAnswer, i, err)
+		}
+		outputs[b.Class] = append(outputs[b.Class], out...)
+	}
+	return outputs, nil
+}
+
+// logReceipt ends step 6: the holder's word is in our log before we use it.
+func (a *Asker) logReceipt(ctx context.Context, r *run, receipt *entry.Receipt, signed []byte) error {
+	e := a.entry(entry.KindReceipt, r)
+	e.Request, e.PeerLeaf, e.Decision = receipt.Request, receipt.Leaf, receipt.Decision
+	e.Receipt = entry.ReceiptDigest(signed)
+	position, err := a.Shared.Append(ctx, e)
+	r.receipt = position
+	return err
+}
+
+// logOutcome is step 8: candidates are durable, and the internal log says whether
+// there are any, before the officer sees them.
+func (a *Asker) logOutcome(ctx context.Context, r *run, candidates []Candidate, receipt []byte) error {
+	e := a.entry(entry.KindOutcome, r)
+	e.Outcome = entry.OutcomeNoCandidate
+	update := store.AskUpdate{ID: r.id, State: store.AskAnswered, RequestDigest: r.request.Digest(), Receipt: receipt,
+		Time: a.Now(), Leaves: r.leaves()}
+	keep := r.began.AddDate(0, 0, r.t.agreement.RetentionDays.WithCandidate)
+	for i := range candidates {
+		update.Candidates = append(update.Candidates, candidates[i].row(r.t.list.Epoch, keep))
+	}
+	if err := a.Store.UpdateAsk(ctx, update); err != nil {
+		return err
+	}
+	if len(candidates) > 0 {
+		e.Outcome = entry.OutcomeCandidate
+		// The content of a query with a candidate is kept longer, for the follow-up.
+		if err := a.Store.KeepSealed(ctx, r.sealed, keep); err != nil {
+			return err
+		}
+	}
+	_, err := a.Internal.Append(ctx, e)
+	return err
+}
+
+// leaves returns where the entries about r are in our shared log.
+func (r *run) leaves() []store.Leaf {
+	return []store.Leaf{
+		{Query: r.id, Log: "shared", Kind: entry.KindIntent.String(), Index: r.intent.Index, Hash: r.intent.Leaf},
+		{Query: r.id, Log: "shared", Kind: entry.KindReceipt.String(), Index: r.receipt.Index, Hash: r.receipt.Leaf},
+	}
+}
+
+// logFailure records that an intent came to nothing, in the shared log (so that
+// every intent has a constant number of entries: a receipt or a failure) and in
+// the internal one, and returns what the officer is told.
+func (a *Asker) logFailure(ctx context.Context, r *run, cause error) *query.Refusal {
+	refusal, ok := errors.AsType[*query.Refusal](cause)
+	if !ok {
+		refusal = query.Refuse(query.Internal, cause)
+	}
+	a.log.WarnContext(ctx, "query failed", "query_id", r.id.String(), "reason", string(refusal.Reason), "err", cause)
+	e := a.entry(entry.KindFailure, r)
+	e.Reason = string(refusal.Reason)
+	if _, err := a.Shared.Append(ctx, e); err != nil {
+		return query.Refuse(query.AuditUnavailable, err)
+	}
+	o := a.entry(entry.KindOutcome, r)
+	o.Outcome, o.Reason = entry.OutcomeFailed, string(refusal.Reason)
+	if _, err := a.Internal.Append(ctx, o); err != nil {
+		return query.Refuse(query.AuditUnavailable, err)
+	}
+	state := store.AskFailed
+	if refusal.Reason == query.PolicyDenied || refusal.Reason == query.BudgetExhausted {
+		state = store.AskRefused
+	}
+	if err := a.Store.UpdateAsk(ctx, store.AskUpdate{ID: r.id, State: state, Reason: string(refusal.Reason), Time: a.Now(),
+		Leaves: r.leaves()[:1]}); err != nil {
+		return query.Refuse(query.StorageUnavailable, err)
+	}
+	return refusal
+}
+
+// exchange returns what the query moved.
+func (r *run) exchange(answer *query.Answer, now time.Time) *Exchange {
+	return &Exchange{
+		Items: len(r.items), PaddedItems: int(r.request.Facts.Items), Elements: r.request.Elements(),
+		BytesUp: len(r.request.Bytes()), BytesDown: len(answer.Bytes()),
+		ListVersion: r.t.list.Version, ListTime: r.t.list.Published, ListTags: r.t.list.Tags,
+		Duration: now.Sub(r.began), IntentIndex: r.intent.Index, ReceiptIndex: r.receipt.Index,
+	}
+}

@@ -1,0 +1,252 @@
+package gateway
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/passerelle/passerelle/crypto/sealed"
+)
+
+// Config is the configuration of a gateway, in the form of its YAML file. Every
+// field says whether it is required and what its zero value means; `passerelle
+// help config` prints this text. Unknown keys are refused.
+type Config struct {
+	// TrustDomain is our SPIFFE trust domain, such as "border.utopia.example".
+	// Required. It never changes: keys, tag sets and logs are bound to it.
+	TrustDomain string `yaml:"trust_domain"`
+
+	// Country is our ICAO 9303 code of three letters, such as UTO. Required.
+	Country string `yaml:"country"`
+
+	// Agency is our agency's name for people. Required.
+	Agency string `yaml:"agency"`
+
+	// AgencyCode is our agency's code in agreements, such as UTO-BP. Required.
+	AgencyCode string `yaml:"agency_code"`
+
+	// Gateway is this gateway's name in its SPIFFE ID. Empty means "main".
+	Gateway string `yaml:"gateway"`
+
+	// Listen is the TCP address on which neighbours' gateways reach us, as
+	// host:port. Required.
+	Listen string `yaml:"listen"`
+
+	// Endpoint is that address as neighbours see it, as host:port; it goes into
+	// our invites. Empty means Listen.
+	Endpoint string `yaml:"endpoint"`
+
+	// Socket is the path of the Unix socket for our own officers and operators.
+	// Empty means "passerelle.sock" in the data folder. At most 100 bytes.
+	Socket string `yaml:"socket"`
+
+	// Data is the folder of the database, the logs, the tag sets and the keys.
+	// Empty means the folder of the configuration file. One process owns it.
+	Data string `yaml:"data"`
+
+	// Wrapping is the folder of the keys that wrap the epoch keys. It must not be
+	// in any backup: destroying a wrapping key destroys its epoch. Empty means
+	// "wrapping" in the data folder, which `passerelle backup` leaves out.
+	Wrapping string `yaml:"wrapping"`
+
+	// Auditor is the recipient to which the content of every query is sealed,
+	// made by the auditor with `passerelle audit keygen`. Required: there is no
+	// gateway without an auditor.
+	Auditor string `yaml:"auditor"`
+
+	// Collections are the lists we may share, each named in agreements.
+	// Empty means "watchlist" and "documents".
+	Collections []CollectionConfig `yaml:"collections"`
+
+	// Policy is a folder of Rego files. Empty means the rules we are built with.
+	Policy string `yaml:"policy"`
+
+	// CheckpointInterval is the fixed cadence of the logs' checkpoints. Zero
+	// means one second. Between 100ms and one minute.
+	CheckpointInterval time.Duration `yaml:"checkpoint_interval"`
+
+	// WorkloadAPI is the address of a SPIFFE Workload API, such as
+	// unix:///run/spire/agent.sock. Empty means the embedded authority.
+	WorkloadAPI string `yaml:"workload_api"`
+
+	// MaxQueries bounds the queries answered at one time; more wait for a
+	// moment and are then refused as OVERLOADED. Zero means 64.
+	MaxQueries int `yaml:"max_queries"`
+
+	// Telemetry is off by default.
+	Telemetry TelemetryConfig `yaml:"telemetry"`
+}
+
+// CollectionConfig is one list that we may share.
+type CollectionConfig struct {
+	// Name is the collection's name in agreements. Required.
+	Name string `yaml:"name"`
+
+	// Category is the data category of its records, such as watchlist or
+	// document. Required.
+	Category string `yaml:"category"`
+}
+
+// TelemetryConfig says where traces and metrics go. Attributes pass an
+// allow-list: no identifier, name, count of a list or outcome is ever among them.
+type TelemetryConfig struct {
+	// OTLP is the host:port of an OTLP/gRPC collector for traces. Empty means no
+	// traces.
+	OTLP string `yaml:"otlp"`
+
+	// Insecure sends traces without TLS, for a collector on this machine.
+	Insecure bool `yaml:"insecure"`
+
+	// Prometheus is the host:port on which /metrics is served. Empty means no
+	// metrics.
+	Prometheus string `yaml:"prometheus"`
+}
+
+// LoadConfig reads the configuration file at path. Relative paths in it are
+// relative to its folder. It returns every fault, not only the first.
+func LoadConfig(path string) (*Config, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("gateway: reading the configuration: %w", err)
+	}
+	c, err := ParseConfig(b)
+	if err != nil {
+		return nil, fmt.Errorf("gateway: %s: %w", filepath.Base(path), err)
+	}
+	dir, err := filepath.Abs(filepath.Dir(path))
+	if err != nil {
+		return nil, fmt.Errorf("gateway: %w", err)
+	}
+	c.resolve(dir)
+	return c, c.Validate()
+}
+
+// ParseConfig parses the YAML of a configuration file.
+func ParseConfig(b []byte) (*Config, error) {
+	d := yaml.NewDecoder(bytes.NewReader(b))
+	d.KnownFields(true)
+	var c Config
+	if err := d.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	return &c, nil
+}
+
+// resolve fills in the defaults and makes paths absolute, seen from dir.
+func (c *Config) resolve(dir string) {
+	path := func(p *string, base, def string) {
+		if *p == "" {
+			*p = def
+		}
+		if *p != "" && !filepath.IsAbs(*p) {
+			*p = filepath.Join(base, *p)
+		}
+	}
+	path(&c.Data, dir, ".")
+	path(&c.Socket, c.Data, "passerelle.sock")
+	path(&c.Wrapping, c.Data, "wrapping")
+	path(&c.Policy, dir, "")
+	if c.Gateway == "" {
+		c.Gateway = "main"
+	}
+	if c.Endpoint == "" {
+		c.Endpoint = c.Listen
+	}
+	if c.CheckpointInterval == 0 {
+		c.CheckpointInterval = time.Second
+	}
+	if c.MaxQueries == 0 {
+		c.MaxQueries = 64
+	}
+	if len(c.Collections) == 0 {
+		c.Collections = []CollectionConfig{{"watchlist", "watchlist"}, {"documents", "document"}}
+	}
+}
+
+var (
+	trustDomain = regexp.MustCompile(`^[a-z0-9._-]{1,200}$`)
+	pathSegment = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,64}$`)
+	countryCode = regexp.MustCompile(`^[A-Z]{3}$`)
+)
+
+// Validate reports everything that is wrong with c, not only the first thing.
+func (c *Config) Validate() error {
+	var errs []error
+	bad := func(field, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("gateway: config: %s: "+format, append([]any{field}, args...)...))
+	}
+	if !trustDomain.MatchString(c.TrustDomain) {
+		bad("trust_domain", "%q is not a SPIFFE trust domain name", c.TrustDomain)
+	}
+	if !countryCode.MatchString(c.Country) {
+		bad("country", "%q is not a code of three capital letters (ICAO Doc 9303-3, Section 5)", c.Country)
+	}
+	if c.Agency == "" || len(c.Agency) > 128 {
+		bad("agency", "must be set, to at most 128 bytes")
+	}
+	if !pathSegment.MatchString(c.AgencyCode) {
+		bad("agency_code", "%q: 1 to 64 letters, digits, dots, dashes, underscores", c.AgencyCode)
+	}
+	if !pathSegment.MatchString(c.Gateway) {
+		bad("gateway", "%q: 1 to 64 letters, digits, dots, dashes, underscores", c.Gateway)
+	}
+	for field, addr := range map[string]string{"listen": c.Listen, "endpoint": c.Endpoint} {
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			bad(field, "%q is not host:port", addr)
+		}
+	}
+	if len(c.Socket) > 100 {
+		bad("socket", "%d bytes, at most 100: set a shorter path, such as one in /run", len(c.Socket))
+	}
+	if _, err := sealed.ParseRecipient(c.Auditor); err != nil {
+		bad("auditor", "not a recipient; the auditor makes one with `passerelle audit keygen`")
+	}
+	names := make(map[string]bool)
+	for _, l := range c.Collections {
+		if !pathSegment.MatchString(l.Name) || names[l.Name] {
+			bad("collections", "name %q is malformed or there twice", l.Name)
+		}
+		if l.Category == "" {
+			bad("collections", "%s has no category", l.Name)
+		}
+		names[l.Name] = true
+	}
+	if d := c.CheckpointInterval; d < 100*time.Millisecond || d > time.Minute {
+		bad("checkpoint_interval", "%v is not between 100ms and 1m", d)
+	}
+	if c.MaxQueries < 1 || c.MaxQueries > 10000 {
+		bad("max_queries", "%d is not between 1 and 10000", c.MaxQueries)
+	}
+	return errors.Join(errs...)
+}
+
+// ID returns our gateway's SPIFFE ID.
+func (c *Config) ID() string { return "spiffe://" + c.TrustDomain + "/gateway/" + c.Gateway }
+
+// YAML returns c as a configuration file, without the fields that are zero.
+func (c *Config) YAML() ([]byte, error) {
+	doc := yaml.Node{Kind: yaml.MappingNode}
+	v := reflect.ValueOf(*c)
+	for i := range v.NumField() {
+		if v.Field(i).IsZero() {
+			continue
+		}
+		var value yaml.Node
+		if err := value.Encode(v.Field(i).Interface()); err != nil {
+			return nil, fmt.Errorf("gateway: config: %w", err)
+		}
+		key, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ",")
+		doc.Content = append(doc.Content, &yaml.Node{Kind: yaml.ScalarNode, Value: key}, &value)
+	}
+	return yaml.Marshal(&doc)
+}

@@ -1,0 +1,145 @@
+// Package facts turns what the gateway knows into the vocabulary of the rules:
+// an agreement, a side of it, and the coded facts of a query become the groups of
+// the inputs of package policy.
+//
+// Both sides of a query, and every door, use the same translation, so that a
+// rule sees one meaning of a word. The package adds no fact and decides nothing.
+package facts
+
+import (
+	"errors"
+
+	"github.com/passerelle/passerelle/gateway/agreement"
+	"github.com/passerelle/passerelle/gateway/query"
+	"github.com/passerelle/passerelle/policy"
+)
+
+// Agreement returns the facts of a, whose digest is d. A nil agreement gives the
+// zero facts, under which every rule about an agreement denies.
+func Agreement(a *agreement.Agreement, d agreement.Digest, suspended bool) policy.Agreement {
+	if a == nil {
+		return policy.Agreement{}
+	}
+	f := policy.Agreement{
+		ID:                  a.ID,
+		Digest:              policy.Digest(d),
+		Categories:          a.Categories(),
+		ValidFrom:           policy.NewTime(a.ValidFrom),
+		ValidTo:             policy.NewTime(a.ValidTo),
+		Suspended:           suspended,
+		SetScreeningAllowed: a.SetScreening.Allowed,
+		MaxSet:              int64(a.SetScreening.MaxItems),
+		Thresholds:          amounts(a.Thresholds),
+		MinQuality:          amounts(a.MinQuality),
+		RetentionDays: policy.Amounts{"without_candidate": int64(a.RetentionDays.WithoutCandidate),
+			"with_candidate": int64(a.RetentionDays.WithCandidate)},
+		SLA: policy.Amounts{"urgent": seconds(a.Deadlines.Urgent), "ordinary": seconds(a.Deadlines.Ordinary),
+			"confirmed": seconds(a.Deadlines.Confirmed)},
+		Regimes:       a.Regimes,
+		DisabledRules: a.DisabledRules,
+	}
+	for i := range a.Parties {
+		p := &a.Parties[i]
+		g := policy.Party{TrustDomain: p.TrustDomain, Country: p.Country, AgencyCode: p.AgencyCode, Competences: p.Competences}
+		for _, b := range p.LegalBases {
+			g.LegalBases = append(g.LegalBases, policy.LegalBasis{Ref: b.Ref, Purposes: b.Purposes, Categories: b.Categories})
+		}
+		f.Parties = append(f.Parties, g)
+	}
+	for _, c := range a.Collections {
+		f.Collections = append(f.Collections, policy.Collection{Name: c.Name, Holder: c.Holder, Category: c.Category, Classes: c.Classes})
+	}
+	for _, p := range a.Purposes {
+		f.Purposes = append(f.Purposes, policy.Purpose{Code: p.Code, Categories: p.Categories})
+	}
+	return f
+}
+
+// Gateway returns the facts of the party of a trust domain under a, as the
+// gateway with the given SPIFFE ID. Without an agreement only the identity is
+// known.
+func Gateway(a *agreement.Agreement, trustDomain, spiffeID string) policy.Gateway {
+	g := policy.Gateway{SPIFFEID: spiffeID, TrustDomain: trustDomain}
+	if a == nil {
+		return g
+	}
+	if p, err := a.Party(trustDomain); err == nil {
+		g.Country, g.AgencyCode = p.Country, p.AgencyCode
+	}
+	return g
+}
+
+// AnswerQuery returns the facts of a query that travelled.
+func AnswerQuery(f *query.Facts, rules []string) policy.AnswerQuery {
+	return policy.AnswerQuery{
+		Agreement:       f.Agreement,
+		AgreementDigest: policy.Digest(f.AgreementDigest),
+		Collection:      f.Collection,
+		Category:        f.Category,
+		PurposeCode:     f.Purpose,
+		LegalBasisRef:   f.LegalBasis,
+		OffenceCode:     f.OffenceClass,
+		Urgency:         f.Urgency,
+		Kind:            f.Kind.String(),
+		Items:           int64(f.Items),
+		Unit:            policy.Pseudonym(f.Unit),
+		CaseReference:   f.CaseReference,
+		Justification:   f.Justification,
+		AskRules:        rules,
+	}
+}
+
+// Refusal returns what may be told of a decision that denies: the rules with
+// their citations and sentences if the decision may be explained, and the bare
+// reason otherwise.
+func Refusal(d policy.Decision, cause error) *query.Refusal {
+	r := query.Refuse(query.PolicyDenied, cause)
+	if cause != nil {
+		r.Reason = query.PolicyUnavailable
+	}
+	if !d.DiscloseReason() {
+		return r
+	}
+	for _, n := range d.Denials() {
+		r.Denials = append(r.Denials, query.Denial{Rule: n.Rule, Title: n.Title, Citation: citation(n), Sentence: n.Sentence})
+	}
+	return r
+}
+
+// AgreementReason returns the reason for an error of a register of agreements.
+func AgreementReason(err error) query.Reason {
+	switch {
+	case errors.Is(err, agreement.ErrExpired):
+		return query.AgreementExpired
+	case errors.Is(err, agreement.ErrSuspended):
+		return query.AgreementSuspended
+	case errors.Is(err, agreement.ErrNotYet):
+		return query.AgreementNotYet
+	case errors.Is(err, agreement.ErrDigest):
+		return query.AgreementMismatch
+	}
+	return query.AgreementUnknown
+}
+
+// citation joins a citation with its regime and says whether it was verified
+// against the text.
+func citation(n policy.Denial) string {
+	s := n.Citation
+	if n.Regime != "" {
+		s += " [" + n.Regime + "]"
+	}
+	if !n.Verified {
+		s += " (unverified reference)"
+	}
+	return s
+}
+
+func amounts(m map[string]int) policy.Amounts {
+	out := make(policy.Amounts, len(m))
+	for k, v := range m {
+		out[k] = int64(v)
+	}
+	return out
+}
+
+func seconds(d agreement.Duration) int64 { return int64(d) / 1e9 }

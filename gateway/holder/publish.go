@@ -1,0 +1,375 @@
+package holder
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/passerelle/passerelle/crypto/oprf"
+	"github.com/passerelle/passerelle/crypto/psi"
+	"github.com/passerelle/passerelle/gateway/agreement"
+	"github.com/passerelle/passerelle/gateway/audit/entry"
+	"github.com/passerelle/passerelle/gateway/facts"
+	"github.com/passerelle/passerelle/gateway/query"
+	"github.com/passerelle/passerelle/gateway/record"
+	"github.com/passerelle/passerelle/gateway/store"
+	"github.com/passerelle/passerelle/policy"
+)
+
+// maxManifestLife is the longest time that a manifest is valid: until then it is
+// published anew, even if nothing changed.
+const maxManifestLife = 7 * 24 * time.Hour
+
+// A Publication says what became of the records of one collection for one asker.
+// It holds counts only.
+type Publication struct {
+	Asker, Collection string
+	ListVersion       uint64
+	Epoch             uint32
+	Unchanged         bool // the version that is there is still right
+	Records           int  // of the collection
+	Published         int  // records that the publish door let through
+	Keys              int  // lookup keys of those
+	Tags              uint64
+	Withheld          map[string]int // records left out, by rule id
+	WithoutKeys       int            // records let through that give no lookup key
+}
+
+// Progress is told what a publication is doing.
+type Progress func(class string, done, total int)
+
+// PublishAll publishes every collection to every asker whose agreement is active.
+// It goes on after an error, and returns all of them joined.
+func (h *Holder) PublishAll(ctx context.Context, progress Progress) ([]Publication, error) {
+	var all []Publication
+	var errs []error
+	seen := make(map[[2]string]bool)
+	now := h.Now()
+	for _, info := range h.Agreements.List(now) {
+		other, err := info.Agreement.Other(h.TrustDomain)
+		if err != nil || info.State != agreement.Active {
+			continue
+		}
+		for _, c := range info.Agreement.Held(h.TrustDomain) {
+			key := [2]string{other.TrustDomain, c.Name}
+			if seen[key] || !h.Peers.Active(other.TrustDomain) {
+				continue
+			}
+			seen[key] = true
+			p, err := h.Publish(ctx, other.TrustDomain, c.Name, progress)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("holder: publishing %s to %s: %w", c.Name, other.TrustDomain, err))
+				continue
+			}
+			all = append(all, *p)
+		}
+	}
+	return all, errors.Join(errs...)
+}
+
+// Publish builds the tag sets of one collection for one asker, if anything they
+// depend on has changed, and publishes them as the next list version.
+//
+// For every record the publish door decides; a record that is left out looks
+// exactly like no record. The hash of each manifest is an entry of the shared log
+// before an asker can see it. When Publish returns nil the version is durable.
+func (h *Holder) Publish(ctx context.Context, asker, collection string, progress Progress) (*Publication, error) {
+	unlock := h.lock(asker + "/" + collection)
+	defer unlock()
+
+	now := h.Now()
+	a, digest, err := h.Agreements.ForAsker(asker, collection, now)
+	if err != nil {
+		return nil, err
+	}
+	c, err := a.Collection(h.TrustDomain, collection)
+	if err != nil {
+		return nil, err
+	}
+	epoch, server, err := h.Keys.Current(collection)
+	if err != nil {
+		return nil, err
+	}
+	b := &build{h: h, a: a, digest: digest, c: c, asker: asker, epoch: epoch, now: now, progress: progress,
+		out: Publication{Asker: asker, Collection: collection, Epoch: epoch, Withheld: make(map[string]int)}}
+	if err := b.previous(ctx); err != nil || b.out.Unchanged {
+		return &b.out, err
+	}
+	keys, err := b.records(ctx)
+	if err != nil {
+		return nil, err
+	}
+
+	b.out.ListVersion = b.version + 1
+	var heads []store.Head
+	for _, class := range c.Classes {
+		head, err := b.class(ctx, server, class, keys[class])
+		if err != nil {
+			return nil, err
+		}
+		heads = append(heads, *head)
+	}
+	if int64(b.out.Tags) > c.MaxRecords*int64(len(c.Classes))*maxKeysPerRecord {
+		return nil, fmt.Errorf("holder: %d tags are more than agreement %s permits", b.out.Tags, a.ID)
+	}
+	b.basis.Version, b.basis.Records = b.out.ListVersion, int64(b.out.Published)
+	b.basis.Withheld = int64(b.out.Records - b.out.Published)
+	if err := h.Store.PutPublished(ctx, b.basis, heads...); err != nil {
+		return nil, err
+	}
+	h.log.InfoContext(ctx, "tag sets published", "peer", asker, "collection", collection, "list_version", b.out.ListVersion)
+	return &b.out, nil
+}
+
+// class builds and logs the set of one key class, and stores its segments. The
+// set is not published before the heads of all classes advance together.
+func (b *build) class(ctx context.Context, server *oprf.Server, class string, keys []psi.Record) (*store.Head, error) {
+	set, err := psi.Build(ctx, server, psi.Params{
+		Info:      b.h.info(b.asker, b.c.Name, class, b.epoch),
+		PublicKey: server.PublicKey(),
+		Version:   b.out.ListVersion,
+		Previous:  b.heads[class],
+		Created:   b.now,
+		NotAfter:  b.now.Add(maxManifestLife),
+		Progress:  b.report(class),
+	}, keys)
+	if err != nil {
+		return nil, err
+	}
+	signed, err := set.Manifest().Sign(b.h.StatementKey)
+	if err != nil {
+		return nil, err
+	}
+	head := &store.Head{Side: store.Published, Peer: b.asker, Collection: b.c.Name, Class: class,
+		Version: b.out.ListVersion, Epoch: b.epoch, Hash: set.Manifest().Hash(), Previous: b.heads[class],
+		Manifest: signed.Bytes(), Created: b.now}
+	for _, segment := range set.Segments() {
+		hash, err := b.h.Store.PutSegment(ctx, segment)
+		if err != nil {
+			return nil, err
+		}
+		head.Segments = append(head.Segments, hash)
+	}
+	index, err := b.log(ctx, head.Hash)
+	if err != nil {
+		return nil, err
+	}
+	head.Proof = binary.BigEndian.AppendUint64(nil, index) // proved anew when it is shown
+	b.out.Tags += uint64(set.Len())
+	return head, nil
+}
+
+// maxKeysPerRecord is how many keys of one class a record may have on average.
+const maxKeysPerRecord = 8
+
+// A build is one publication on its way.
+type build struct {
+	h        *Holder
+	a        *agreement.Agreement
+	digest   agreement.Digest
+	c        *agreement.Collection
+	asker    string
+	epoch    uint32
+	now      time.Time
+	progress Progress
+	version  uint64              // list version before, 0 for none
+	heads    map[string][32]byte // manifest hash before, by class
+	basis    store.Publication   // everything the sets depend on
+	out      Publication
+}
+
+// previous reads the version that is published now, and finds out whether it is
+// still right: the same records, agreement, rules, key and day give the same sets.
+// The day counts because rules depend on dates, such as a review date.
+func (b *build) previous(ctx context.Context) error {
+	records, err := b.h.Store.CollectionVersion(ctx, b.c.Name)
+	if err != nil {
+		return err
+	}
+	b.basis = store.Publication{Peer: b.asker, Collection: b.c.Name, Epoch: b.epoch, CollectionVersion: records,
+		Agreement: b.digest, Bundle: b.h.Policy.BundleDigest(), Created: b.now}
+	b.heads = make(map[string][32]byte)
+	last, err := b.h.Store.Published(ctx, b.asker, b.c.Name)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	heads, err := b.h.Store.Heads(ctx, store.Published, b.asker, b.c.Name)
+	if err != nil {
+		return err
+	}
+	b.version = last.Version
+	for i := range heads {
+		b.heads[heads[i].Class] = heads[i].Hash
+	}
+	if last.Epoch == b.epoch && last.CollectionVersion == records && last.Agreement == b.basis.Agreement &&
+		last.Bundle == b.basis.Bundle && last.Created.UTC().Format(time.DateOnly) == b.now.UTC().Format(time.DateOnly) {
+		b.out.Unchanged, b.out.ListVersion = true, last.Version
+	}
+	return nil
+}
+
+// records asks the publish door about every record of the collection and returns
+// the lookup keys of those it lets through, by class.
+func (b *build) records(ctx context.Context) (map[string][]psi.Record, error) {
+	type kept struct {
+		id     string
+		weight uint16
+		kind   uint8
+		instr  uint8
+		keys   []record.Key
+	}
+	var all []kept
+	decided := make(map[[32]byte]policy.Decision) // equal facts get equal decisions
+	for row, err := range b.h.Store.Records(ctx, b.c.Name) {
+		if err != nil {
+			return nil, err
+		}
+		b.out.Records++
+		var r record.Record
+		if err := json.Unmarshal(row.JSON, &r); err != nil {
+			return nil, fmt.Errorf("holder: stored record %d: %w", b.out.Records, err)
+		}
+		in := b.input(&r, &row)
+		_, digest := in.Stored()
+		d, ok := decided[digest]
+		if !ok {
+			if d, err = b.h.Policy.Decide(ctx, in); err != nil {
+				return nil, fmt.Errorf("holder: publish door: %w", err)
+			}
+			decided[digest] = d
+		}
+		if !d.Allowed() {
+			for _, n := range d.Denials() {
+				b.out.Withheld[n.Rule]++
+			}
+			continue
+		}
+		b.out.Published++
+		keys := r.Keys()
+		if len(keys) == 0 {
+			b.out.WithoutKeys++
+			continue
+		}
+		all = append(all, kept{id: r.ID, weight: r.Weight, kind: r.AlertKind, instr: r.Instruction, keys: keys})
+	}
+
+	rows := make([]store.HandleRow, len(all))
+	for i := range all {
+		rows[i] = store.HandleRow{Handle: psi.GenerateHandle(), RecordID: all[i].id}
+	}
+	rows, err := b.h.Store.PutHandles(ctx, b.asker, b.c.Name, b.epoch, rows)
+	if err != nil {
+		return nil, err
+	}
+	keys := make(map[string][]psi.Record)
+	labels := len(b.c.Labels) > 0
+	for i := range all {
+		for _, k := range all[i].keys {
+			class := string(k.Class)
+			if !slices.Contains(b.c.Classes, class) {
+				continue
+			}
+			l := psi.Label{Handle: rows[i].Handle, Weight: weight(k.Class, all[i].weight)}
+			if labels {
+				l.Kind, l.Instruction = all[i].kind, all[i].instr
+			}
+			keys[class] = append(keys[class], psi.Record{Key: k.Bytes, Label: l})
+			b.out.Keys++
+		}
+	}
+	return keys, nil
+}
+
+// input returns the facts of a record for the door `publish`.
+func (b *build) input(r *record.Record, row *store.RecordRow) policy.PublishInput {
+	return policy.PublishInput{
+		Now:        policy.NewTime(b.now),
+		Agreement:  facts.Agreement(b.a, b.digest, false),
+		Self:       facts.Gateway(b.a, b.h.TrustDomain, b.h.Gateway),
+		Peer:       facts.Gateway(b.a, b.asker, "spiffe://"+b.asker+"/gateway"),
+		Collection: b.c.Name,
+		Category:   b.c.Category,
+		Record: policy.Record{
+			Originator: r.Originator, SourceList: r.SourceList, SubjectCategory: r.SubjectCategory,
+			ProtectionStatus: r.ProtectionStatus, CountryOfOrigin: r.CountryOfOrigin, Basis: r.Basis,
+			ReliabilityGrade: r.ReliabilityGrade, CriterionCode: r.Criterion, Nominator: r.Nominator,
+			RedressState: r.RedressState, LastVerified: policy.NewTime(earliest(r.LastVerified)),
+			ReviewBy: policy.NewTime(earliest(r.ReviewBy)), State: row.State,
+		},
+	}
+}
+
+// earliest returns the first moment that d allows, or the zero time if even its
+// year is unknown: a rule about a date errs towards refusing.
+func earliest(d record.Date) time.Time {
+	if d.Year == 0 {
+		return time.Time{}
+	}
+	return time.Date(d.Year, time.Month(max(d.Month, 1)), max(d.Day, 1), 0, 0, 0, 0, time.UTC)
+}
+
+// weights are the evidence of one match in a class, in units of which an
+// agreement's threshold "identity" is made. A record's own weight scales them.
+var weights = map[record.Class]uint16{
+	record.ClassDoc: 900, record.ClassDocDOB: 1000, record.ClassNameDOB: 800, record.ClassNameYear: 500,
+}
+
+// weight returns the evidence weight of a key: that of its class, scaled by the
+// record's own weight in thousandths if it has one.
+func weight(class record.Class, own uint16) uint16 {
+	w := uint32(weights[class])
+	if own != 0 {
+		w = min(w*uint32(own)/1000, 65535)
+	}
+	return uint16(w)
+}
+
+// log appends the entry of one manifest and returns its leaf index.
+func (b *build) log(ctx context.Context, manifest [32]byte) (uint64, error) {
+	position, err := b.h.Shared.Append(ctx, &entry.Entry{
+		Kind: entry.KindManifestPublished, Time: b.now.UnixMilli(),
+		Asker: b.gateway(), Holder: b.h.Gateway, Agreement: b.a.ID, AgreementDigest: b.digest,
+		Collection: b.c.Name, Protocol: query.Protocol, Normalisation: record.Version,
+		ListVersion: b.out.ListVersion, Subject: manifest,
+	})
+	return position.Index, err
+}
+
+// gateway returns the SPIFFE ID of the asker's gateway.
+func (b *build) gateway() string {
+	if p, err := b.a.Party(b.asker); err == nil {
+		return p.Gateway
+	}
+	return "spiffe://" + b.asker + "/gateway"
+}
+
+func (b *build) report(class string) func(done, total int) {
+	if b.progress == nil {
+		return nil
+	}
+	return func(done, total int) { b.progress(class, done, total) }
+}
+
+// lock makes publications of the same list wait for each other.
+func (h *Holder) lock(list string) (unlock func()) {
+	h.mu.Lock()
+	turn, ok := h.publishing[list]
+	if !ok {
+		turn = make(chan struct{}, 1)
+		h.publishing[list] = turn
+	}
+	h.mu.Unlock()
+	turn <- struct{}{}
+	return func() { <-turn }
+}
+
+// WithheldRules returns the rule ids of p's withheld records, sorted.
+func (p *Publication) WithheldRules() []string { return slices.Sorted(maps.Keys(p.Withheld)) }
