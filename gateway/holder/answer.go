@@ -71,6 +71,12 @@ func (h *Holder) Answer(ctx context.Context, caller Caller, req *query.Request) 
 		return nil, h.refuse(ctx, r, err)
 	}
 
+	// A retry gets what the first call got: it is neither decided, charged nor
+	// logged again. Step e is what decides between two calls at the same moment.
+	if kept, err := h.known(ctx, r); kept != nil || err != nil {
+		return kept, err
+	}
+
 	// d: an error comes with a Decision that denies.
 	if err := h.decide(ctx, r); err != nil {
 		return nil, h.refuse(ctx, r, err)
@@ -263,6 +269,21 @@ func (h *Holder) begin(ctx context.Context, r *run) (*query.Answer, error) {
 	return replay(state)
 }
 
+// known returns what an earlier call with the same id and digest got, or a
+// refusal if the id was used with another digest, or neither.
+func (h *Holder) known(ctx context.Context, r *run) (*query.Answer, error) {
+	state, err := h.Store.LookupQuery(ctx, r.key())
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil, nil
+	case err != nil:
+		return nil, query.Refuse(query.StorageUnavailable, err)
+	case state.Digest != r.digest:
+		return nil, h.refuse(ctx, r, query.Refuse(query.QueryIDReused, nil))
+	}
+	return replay(state)
+}
+
 // replay returns what an earlier call with the same id and digest got.
 func replay(state store.QueryState) (*query.Answer, error) {
 	switch state.Progress {
@@ -321,13 +342,6 @@ func (h *Holder) refuse(ctx context.Context, r *run, cause error) error {
 	refusal, ok := errors.AsType[*query.Refusal](cause)
 	if !ok {
 		refusal = query.Refuse(query.Internal, cause)
-	}
-	// A retry of a query that was refused before is neither logged nor decided
-	// twice.
-	if state, err := h.Store.LookupQuery(ctx, r.key()); err == nil && refusal.Reason != query.QueryIDReused {
-		if _, err := replay(state); err != nil {
-			return err
-		}
 	}
 	ctx = context.WithoutCancel(ctx)
 	e := r.decided(h.entry(entry.KindDecision, r))

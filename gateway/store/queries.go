@@ -98,6 +98,7 @@ var progressNames = [...]string{"invalid", "pending", "answered", "refused", "fa
 
 // A QueryState is what BeginQuery found.
 type QueryState struct {
+	Digest   [32]byte // of the request, by LookupQuery
 	Progress Progress
 	Decision string  // as given to FinishQuery
 	Answer   []byte  // if Answered
@@ -263,9 +264,13 @@ func (s *Store) RefuseQuery(ctx context.Context, b Begin, decision string, leave
 func (s *Store) LookupQuery(ctx context.Context, k QueryKey) (QueryState, error) {
 	var state QueryState
 	var progress int64
+	var digest []byte
 	err := s.gateway.get(ctx, "reading a query",
-		"SELECT state, decision, answer FROM queries WHERE peer = $1 AND agreement = $2 AND id = $3",
-		[]any{k.Peer, k.Agreement, k.ID[:]}, &progress, &state.Decision, &state.Answer)
+		"SELECT digest, state, decision, answer FROM queries WHERE peer = $1 AND agreement = $2 AND id = $3",
+		[]any{k.Peer, k.Agreement, k.ID[:]}, &digest, &progress, &state.Decision, &state.Answer)
+	if err == nil {
+		err = outside(fixed(state.Digest[:], digest))
+	}
 	if err != nil {
 		return QueryState{}, err
 	}
