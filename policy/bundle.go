@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"context"
 	"crypto/sha256"
 	"embed"
 	"encoding/binary"
@@ -13,6 +14,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // ErrBundle is returned for a bundle that cannot be used: a file that does not
@@ -37,10 +39,47 @@ var embedded embed.FS
 type Bundle struct {
 	files  map[string]string
 	digest [32]byte
+	proof  *proof // shared by copies
 }
 
-// Default returns the rules that are built into the gateway.
-func Default() Bundle {
+// A proof remembers that a bundle was found good. Nothing but the bundle goes
+// into that, so it is found once.
+type proof struct {
+	mu      sync.Mutex
+	program *program // nil until then
+}
+
+// prove compiles b and runs its tests, unless that was done before.
+func (b Bundle) prove(ctx context.Context) (*program, []Problem, error) {
+	if b.proof == nil {
+		return nil, []Problem{{Message: "the bundle is empty"}}, nil
+	}
+	b.proof.mu.Lock()
+	defer b.proof.mu.Unlock()
+	if p := b.proof.program; p != nil {
+		return p, nil, nil
+	}
+	p, problems, err := compile(ctx, b)
+	if err != nil || len(problems) > 0 {
+		return nil, problems, err
+	}
+	report, err := p.runTests(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	if problems := report.problems(); len(problems) > 0 {
+		return nil, problems, nil
+	}
+	p.modules, p.tests = nil, nil
+	b.proof.program = p
+	return p, nil, nil
+}
+
+// Default returns the rules that are built into the gateway. Every call returns
+// the same Bundle.
+func Default() Bundle { return builtin() }
+
+var builtin = sync.OnceValue(func() Bundle {
 	sub, err := fs.Sub(embedded, "rego")
 	if err != nil {
 		panic("policy: internal error: " + err.Error())
@@ -50,7 +89,7 @@ func Default() Bundle {
 		panic("policy: internal error: " + err.Error())
 	}
 	return b
-}
+})
 
 // LoadBundle reads all Rego files below the root of fsys. Markdown files and
 // names that begin with a dot are left out; any other file is an error, because
@@ -101,7 +140,7 @@ func LoadBundle(fsys fs.FS) (Bundle, error) {
 		}
 		return Bundle{}, fmt.Errorf("policy: reading a bundle: %w", err)
 	}
-	return Bundle{files: files, digest: digestFiles(files)}, nil
+	return Bundle{files: files, digest: digestFiles(files), proof: new(proof)}, nil
 }
 
 // digestFiles returns the SHA-256 hash of

@@ -84,7 +84,7 @@ func compile(ctx context.Context, b Bundle) (*program, []Problem, error) {
 		}
 	}
 	rules, wrong := catalogue(production)
-	problems = append(problems, wrong...)
+	problems = append(append(problems, wrong...), checkNegations(production)...)
 	if len(problems) > 0 {
 		sortProblems(problems)
 		return nil, problems, nil
@@ -100,7 +100,10 @@ func compile(ctx context.Context, b Bundle) (*program, []Problem, error) {
 	}
 	var err error
 	if p.query, err = prepare(ctx, compiler, "data.passerelle.decision"); err != nil {
-		return nil, nil, err
+		if ctx.Err() != nil {
+			return nil, nil, err
+		}
+		return nil, []Problem{{Message: "data.passerelle.decision is not a value"}}, nil
 	}
 	problems, err = p.checkDoors(ctx, compiler)
 	if len(problems) > 0 || err != nil {

@@ -346,7 +346,7 @@ func (r *reader) obligation(v any) Obligation {
 		}
 	case LogMatch:
 		out.Modality = r.text("modality", o["modality"])
-		out.Profile, _ = o["profile"].(string)
+		out.Profile = r.text("profile", o["profile"])
 		out.Threshold = r.number("threshold", o["threshold"])
 	}
 	return out

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -61,21 +62,13 @@ func NewEngine(ctx context.Context, b Bundle) (*Engine, error) {
 // On error the bundle that was active stays active. The error wraps [ErrBundle]
 // unless ctx ended.
 func (e *Engine) Activate(ctx context.Context, b Bundle) error {
-	p, problems, err := compile(ctx, b)
+	p, problems, err := b.prove(ctx)
 	if err != nil {
 		return err
 	}
 	if len(problems) > 0 {
 		return bundleError(problems)
 	}
-	report, err := p.runTests(ctx)
-	if err != nil {
-		return err
-	}
-	if problems := report.problems(); len(problems) > 0 {
-		return bundleError(problems)
-	}
-	p.modules, p.tests = nil, nil
 	e.active.Store(p)
 	return nil
 }
@@ -126,9 +119,13 @@ func (e *Engine) Replay(ctx context.Context, stored []byte) (Decision, error) {
 
 func (p *program) decide(ctx context.Context, door Door, stored []byte, digest [32]byte) (Decision, error) {
 	deny := failClosed(door, p.digest, digest)
+	// The parser of OPA stops at the end of the first value.
+	if !json.Valid(stored) {
+		return deny, fmt.Errorf("%w: it is not JSON", ErrInput)
+	}
 	value, err := ast.ValueFromReader(bytes.NewReader(stored))
 	if err != nil {
-		return deny, fmt.Errorf("%w: it is not JSON", ErrInput)
+		return deny, fmt.Errorf("%w: it is not JSON for rules", ErrInput)
 	}
 	facts, ok := value.(ast.Object)
 	if !ok {

@@ -212,7 +212,7 @@ type AskQuery struct {
 	Kind             string           `json:"kind"`                      // "single" or "set"
 	SubjectCount     int64            `json:"subject_count"`             // subjects, before padding
 	Modality         string           `json:"modality"`                  // such as "name", "face"; empty for exact keys only
-	Profile          string           `json:"profile"`                   // version of the comparison
+	Profile          string           `json:"profile"`                   // version of the comparison; required with a modality
 	Case             Ref              `json:"case_ref"`                  // the case reference, coded
 	Justification    Text             `json:"justification"`             // the justification, coded
 	NecessityCode    string           `json:"necessity_code"`            // why biometrics are strictly necessary
@@ -282,7 +282,7 @@ type Record struct {
 // A Match says how a candidate was found and who confirmed it.
 type Match struct {
 	Modality        string `json:"modality"`         // such as "name", "face"; empty for exact keys only
-	Profile         string `json:"profile"`          // version of the comparison
+	Profile         string `json:"profile"`          // version of the comparison; required with a modality
 	Threshold       int64  `json:"threshold"`        // that was applied, in thousandths
 	WithinThreshold bool   `json:"within_threshold"` // the comparison was within it
 	Scored          bool   `json:"scored"`           // there is a score; biometric search yields none

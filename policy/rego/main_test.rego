@@ -14,9 +14,14 @@ test_every_door_has_an_input_that_passes if {
 
 test_rules_of_an_allowed_query_are_all_that_were_asked if {
 	ask := f.decide(f.ask)
-	ask.rules == ["RU-01", "RU-03", "RU-04", "RU-06", "RU-08", "RU-26"]
+	every id in ["RU-01", "RU-03", "RU-04", "RU-06", "RU-08", "RU-26"] {
+		id in ask.rules
+	}
 	answer := f.decide(f.answer)
-	answer.rules == ["RU-01", "RU-02", "RU-03", "RU-04", "RU-06", "RU-08", "RU-11", "RU-40"]
+	every id in ["RU-01", "RU-02", "RU-03", "RU-04", "RU-06", "RU-08", "RU-11", "RU-40"] {
+		id in answer.rules
+	}
+	not "RU-26" in answer.rules
 }
 
 test_rules_of_a_denied_query_are_those_that_denied if {

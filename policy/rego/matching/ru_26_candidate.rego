@@ -22,6 +22,10 @@ modality := input.query.modality if input.door == "ask"
 
 modality := input.match.modality if input.door == "disclose"
 
+profile := input.query.profile if input.door == "ask"
+
+profile := input.match.profile if input.door == "disclose"
+
 agreed := threshold if {
 	modality != ""
 	threshold := input.agreement.thresholds[modality]
@@ -31,7 +35,13 @@ agreed := threshold if {
 
 deny contains "It is not said how candidates are compared. Ask your operator; nothing was sent." if not stated
 
-stated if is_string(modality)
+stated if modality == ""
+
+stated if {
+	is_string(modality)
+	is_string(profile)
+	profile != ""
+}
 
 deny contains sprintf("The agreement has no threshold for %q. Ask your legal officer to agree on one.", [modality]) if {
 	modality != ""
@@ -42,7 +52,7 @@ limits["threshold"] := agreed if input.door == "ask"
 
 obligations contains {"kind": "human_review", "people": 1} if input.door == "ask"
 
-obligations contains {"kind": "log_match", "modality": modality, "profile": input.query.profile, "threshold": agreed} if {
+obligations contains {"kind": "log_match", "modality": modality, "profile": profile, "threshold": agreed} if {
 	input.door == "ask"
 }
 

@@ -47,6 +47,13 @@ test_no_agreed_threshold if {
 	}
 }
 
+test_comparison_is_named if {
+	every value in ["", null, 1] {
+		f.denied(f.decide(f.with_fact(f.ask, "/query/profile", value))) == {"RU-26"}
+		f.denied(disclosed("/match/profile", value)) == {"RU-26"}
+	}
+}
+
 test_edges_of_the_score if {
 	disclosed("/match/score", 850).allow
 	not disclosed("/match/score", 849).allow
