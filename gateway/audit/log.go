@@ -440,9 +440,13 @@ func (l *Log) write(batch []request) {
 		}
 		return
 	}
-	futures := make([]tessera.IndexFuture, len(batch))
+	entries := make([]*tessera.Entry, len(batch))
 	for i, r := range batch {
-		futures[i] = l.appender.Add(context.Background(), tessera.NewEntry(r.data))
+		entries[i] = tessera.NewEntry(r.data)
+	}
+	futures := make([]tessera.IndexFuture, len(batch))
+	for i, e := range entries { // all within batchAge, if it goes well
+		futures[i] = l.appender.Add(context.Background(), e)
 	}
 	next := l.size.Load()
 	for i, r := range batch {

@@ -77,10 +77,12 @@ type Report struct {
 // names. It needs memory for a few tiles, whatever the size of the log.
 //
 // It returns a [*FolderError] for the first thing that is wrong. An older state of
-// the log passes: only somebody who remembers a newer checkpoint can tell.
+// the log, such as a restored backup, is right in itself: only somebody who remembers
+// a newer checkpoint can tell. Any checkpoints given as seen, which the caller has
+// verified, must be states that this log had.
 //
 // [c2sp.org/tlog-tiles]: https://c2sp.org/tlog-tiles
-func VerifyFolder(fsys fs.FS, v note.Verifier) (*Report, error) {
+func VerifyFolder(fsys fs.FS, v note.Verifier, seen ...*Checkpoint) (*Report, error) {
 	f := &folder{fsys: fsys}
 	msg, err := f.read(checkpointF, MaxCheckpointSize)
 	if err != nil {
@@ -91,6 +93,15 @@ func VerifyFolder(fsys fs.FS, v note.Verifier) (*Report, error) {
 		return nil, &FolderError{File: checkpointF, Index: noIndex, What: err.Error(), cause: err}
 	}
 	f.report = Report{Origin: c.Origin, Size: c.Size, Kinds: make(map[string]uint64)}
+	for _, s := range seen {
+		switch {
+		case s.Origin != c.Origin:
+			return nil, &FolderError{File: checkpointF, Index: noIndex, What: "is of another log than a checkpoint seen earlier"}
+		case s.Size > c.Size:
+			return nil, &FolderError{File: checkpointF, Index: noIndex,
+				What: fmt.Sprintf("is of %d entries, and one of %d was seen earlier: the log has gone back", c.Size, s.Size)}
+		}
+	}
 
 	tree := (&compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}).NewEmptyRange(0)
 	for first := uint64(0); first < c.Size; first += width {
@@ -102,6 +113,9 @@ func VerifyFolder(fsys fs.FS, v note.Verifier) (*Report, error) {
 			leaf := LeafHash(b)
 			if err := tree.Append(leaf[:], f.node); err != nil {
 				return nil, fmt.Errorf("entry: internal error: %w", err)
+			}
+			if err := f.remember(tree, seen); err != nil {
+				return nil, err
 			}
 		}
 	}
@@ -129,6 +143,8 @@ func VerifyFolder(fsys fs.FS, v note.Verifier) (*Report, error) {
 		return nil, &FolderError{File: f.wrongTile, Index: noIndex, What: "does not follow from the entries, which are as signed", cause: f.wrong.cause}
 	case f.copy != nil:
 		return nil, f.copy
+	case f.forked != nil:
+		return nil, f.forked
 	}
 	f.report.Root = [32]byte(root)
 	return &f.report, nil
@@ -144,6 +160,25 @@ type folder struct {
 	wrong     *FolderError // first entry that a stored tile contradicts
 	wrongTile string       // that tile
 	copy      *FolderError // first partial copy that contradicts its whole
+	forked    *FolderError // first seen checkpoint that this log never had
+}
+
+// remember compares tree with the seen checkpoints of its size.
+func (f *folder) remember(tree *compact.Range, seen []*Checkpoint) error {
+	for _, s := range seen {
+		if s.Size != tree.End() || f.forked != nil {
+			continue
+		}
+		root, err := tree.GetRootHash(nil)
+		if err != nil {
+			return fmt.Errorf("entry: internal error: %w", err)
+		}
+		if !bytes.Equal(root, s.Root[:]) {
+			f.forked = &FolderError{File: checkpointF, Index: noIndex,
+				What: fmt.Sprintf("does not continue one of %d entries that was seen earlier: the log has two histories", s.Size)}
+		}
+	}
+	return nil
 }
 
 // A row is the hashes of one tile so far.

@@ -310,17 +310,14 @@ func TestVerifyFolderGrown(t *testing.T) {
 	}
 }
 
-// TestVerifyFolderTampered flips one bit of every byte of every file of two logs.
+// TestVerifyFolderTampered flips one bit of every byte of every file of a log, and of
+// some bytes of a larger one.
 func TestVerifyFolderTampered(t *testing.T) {
 	t.Parallel()
-	for _, n := range []int{9, 258} {
+	for n, step := range map[int]int{5: 1, 258: 61} {
 		l := newLog(t, n)
 		files := l.folder(t, n)
 		for name, f := range files {
-			step := 1
-			if n > 256 && len(f.Data) > 2000 {
-				step = 997
-			}
 			for i := 0; i < len(f.Data); i += step {
 				f.Data[i] ^= 0x20
 				r, err := entry.VerifyFolder(files, verifier(t, 1))
@@ -392,6 +389,38 @@ func TestVerifyFolderWrong(t *testing.T) {
 				t.Errorf("%+v, %v, want file %s, entry %d", r, err, tt.file, tt.index)
 			}
 		})
+	}
+}
+
+// TestVerifyFolderSeen is a log that is right in itself, beside what others remember.
+func TestVerifyFolderSeen(t *testing.T) {
+	t.Parallel()
+	l := newLog(t, 300)
+	other := l.checkpoint(t, 257)
+	other.Root[0] ^= 1
+	elsewhere := l.checkpoint(t, 5)
+	elsewhere.Origin = "other"
+	tests := []struct {
+		name string
+		seen []*entry.Checkpoint
+		want string
+	}{
+		{"older states", []*entry.Checkpoint{l.checkpoint(t, 0), l.checkpoint(t, 1), l.checkpoint(t, 256), l.checkpoint(t, 290)}, ""},
+		{"newer state", []*entry.Checkpoint{l.checkpoint(t, 5), l.checkpoint(t, 291)}, "gone back"},
+		{"another history", []*entry.Checkpoint{l.checkpoint(t, 5), other}, "two histories"},
+		{"another log", []*entry.Checkpoint{elsewhere}, "another log"},
+	}
+	for _, tt := range tests {
+		r, err := entry.VerifyFolder(l.folder(t, 290), verifier(t, 1), tt.seen...)
+		if tt.want == "" {
+			if err != nil || r.Size != 290 {
+				t.Errorf("%s: %+v, %v", tt.name, r, err)
+			}
+			continue
+		}
+		if r != nil || !errors.Is(err, entry.ErrFolder) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %+v, %v, want %q", tt.name, r, err, tt.want)
+		}
 	}
 }
 
