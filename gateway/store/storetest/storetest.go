@@ -362,7 +362,7 @@ func testQueryEnds(t *testing.T, s *store.Store) {
 		is(t, "finishing twice", s.FinishQuery(ctx, b.QueryKey, f), store.ErrState)
 		st, err := s.LookupQuery(ctx, b.QueryKey)
 		ok(t, err)
-		same(t, "LookupQuery", st, store.QueryState{Progress: end, Decision: "d", Answer: f.Answer})
+		same(t, "LookupQuery", st, store.QueryState{Digest: b.RequestDigest, Progress: end, Decision: "d", Answer: f.Answer})
 		if end != store.Answered {
 			is(t, "acknowledging no answer", s.AcknowledgeAnswer(ctx, b.QueryKey), store.ErrState)
 		}
