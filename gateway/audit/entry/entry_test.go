@@ -265,6 +265,9 @@ func TestEntryJSON(t *testing.T) {
 // FuzzParseEntry checks that the encoding is canonical, and that an error comes
 // with no entry.
 func FuzzParseEntry(f *testing.F) {
+	for _, v := range readVectors(f, "entry") {
+		f.Add(v.body)
+	}
 	for _, e := range samples() {
 		b, err := e.Bytes()
 		if err != nil {

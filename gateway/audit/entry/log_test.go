@@ -438,6 +438,9 @@ func relabel(t testing.TB, l *log) *log {
 // FuzzParseProof checks that the file form is canonical, and that an error comes
 // with no proof.
 func FuzzParseProof(f *testing.F) {
+	for _, v := range readVectors(f, "tlogproof") {
+		f.Add(v.body)
+	}
 	p := entry.Proof{Index: 3, Hashes: [][32]byte{b32(1), b32(2)}, Checkpoint: []byte("checkpoint\n")}
 	f.Add(p.Bytes())
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -128,6 +128,9 @@ func TestSignReceiptInvalid(t *testing.T) {
 // FuzzParseReceipt checks that the encoding is canonical, and that an error comes
 // with no receipt.
 func FuzzParseReceipt(f *testing.F) {
+	for _, v := range readVectors(f, "receipt") {
+		f.Add(v.body)
+	}
 	b, err := entry.SignReceipt(receipt(), testKey(1))
 	if err != nil {
 		f.Fatal(err)
