@@ -67,7 +67,13 @@ func newLog(t testing.TB, n int) *log {
 	for i := range n {
 		e := kinds[i%len(kinds)]
 		e.Time += int64(i)
-		b := mustBytes(t, &e)
+		var b []byte
+		if n < 1000 || i < len(kinds) {
+			b = mustBytes(t, &e)
+		} else { // only the hashes matter
+			b = bytes.Clone(l.entries[i%len(kinds)])
+			binary.BigEndian.PutUint64(b[2:], uint64(e.Time))
+		}
 		l.entries = append(l.entries, b)
 		l.tree.Append(rfc6962.DefaultHasher.HashLeaf(b), func(id compact.NodeID, h []byte) { l.nodes[id] = h })
 	}
@@ -79,9 +85,12 @@ func (l *log) checkpoint(t testing.TB, n int) *entry.Checkpoint {
 	t.Helper()
 	c := &entry.Checkpoint{Origin: origin, Size: uint64(n), Root: [32]byte(rfc6962.DefaultHasher.EmptyRoot())}
 	if n > 0 {
-		tree := (&compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}).NewEmptyRange(0)
-		for _, b := range l.entries[:n] {
-			tree.Append(rfc6962.DefaultHasher.HashLeaf(b), nil)
+		tree := l.tree
+		if n < len(l.entries) {
+			tree = (&compact.RangeFactory{Hash: rfc6962.DefaultHasher.HashChildren}).NewEmptyRange(0)
+			for _, b := range l.entries[:n] {
+				tree.Append(rfc6962.DefaultHasher.HashLeaf(b), nil)
+			}
 		}
 		root, err := tree.GetRootHash(nil)
 		if err != nil {
@@ -314,7 +323,7 @@ func TestVerifyFolderGrown(t *testing.T) {
 // some bytes of a larger one.
 func TestVerifyFolderTampered(t *testing.T) {
 	t.Parallel()
-	for n, step := range map[int]int{5: 1, 258: 61} {
+	for n, step := range map[int]int{3: 1, 258: 199} {
 		l := newLog(t, n)
 		files := l.folder(t, n)
 		for name, f := range files {
