@@ -39,7 +39,8 @@ const (
 )
 
 // An Engine decides with the active bundle. Its methods may be called
-// concurrently; each decision is by exactly one bundle, which it names.
+// concurrently; each decision is by exactly one bundle, which it names. Make one
+// with [NewEngine]; the zero Engine has no bundle and denies everything.
 type Engine struct {
 	active atomic.Pointer[program]
 }
@@ -74,15 +75,23 @@ func (e *Engine) Activate(ctx context.Context, b Bundle) error {
 }
 
 // BundleDigest returns the digest of the active bundle, see [Bundle.Digest].
-func (e *Engine) BundleDigest() [32]byte { return e.active.Load().digest }
+func (e *Engine) BundleDigest() [32]byte { return e.load().digest }
 
 // Revision returns the first 16 hexadecimal digits of the digest of the active
 // bundle, for people.
-func (e *Engine) Revision() string { return e.active.Load().revision }
+func (e *Engine) Revision() string { return e.load().revision }
 
 // Rules returns the rules of the active bundle, by id.
 func (e *Engine) Rules() []Rule {
-	return sortedRules(e.active.Load().rules)
+	return sortedRules(e.load().rules)
+}
+
+// load returns the active program; of the zero Engine, one without a query.
+func (e *Engine) load() *program {
+	if p := e.active.Load(); p != nil {
+		return p
+	}
+	return new(program)
 }
 
 func sortedRules(rules map[string]Rule) []Rule {
@@ -97,7 +106,7 @@ func sortedRules(rules map[string]Rule) []Rule {
 // whether to go on may look at the Decision alone.
 func (e *Engine) Decide(ctx context.Context, in Input) (Decision, error) {
 	stored, digest := in.Stored()
-	return e.active.Load().decide(ctx, in.Door(), stored, digest)
+	return e.load().decide(ctx, in.Door(), stored, digest)
 }
 
 // Replay evaluates the rules of the active bundle for the stored form of an
@@ -107,7 +116,7 @@ func (e *Engine) Decide(ctx context.Context, in Input) (Decision, error) {
 //
 // It returns an error wrapping [ErrInput] for other bytes.
 func (e *Engine) Replay(ctx context.Context, stored []byte) (Decision, error) {
-	p := e.active.Load()
+	p := e.load()
 	digest := sha256.Sum256(stored)
 	for _, d := range []Door{Ask, Answer, Publish, Disclose, Retain} {
 		if bytes.HasPrefix(stored, []byte(`{"version":1,"door":"`+string(d)+`",`)) && len(stored) <= maxStored {
@@ -119,6 +128,9 @@ func (e *Engine) Replay(ctx context.Context, stored []byte) (Decision, error) {
 
 func (p *program) decide(ctx context.Context, door Door, stored []byte, digest [32]byte) (Decision, error) {
 	deny := failClosed(door, p.digest, digest)
+	if p.rules == nil {
+		return deny, fmt.Errorf("%w: no bundle is active", ErrUndefined)
+	}
 	// The parser of OPA stops at the end of the first value.
 	if !json.Valid(stored) {
 		return deny, fmt.Errorf("%w: it is not JSON", ErrInput)

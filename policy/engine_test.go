@@ -31,6 +31,15 @@ func TestZeroDecisionDenies(t *testing.T) {
 	}
 }
 
+func TestZeroEngineDenies(t *testing.T) {
+	t.Parallel()
+	var e policy.Engine
+	d, err := e.Decide(t.Context(), askInput())
+	if !errors.Is(err, policy.ErrUndefined) || d.Allowed() || e.BundleDigest() != ([32]byte{}) || e.Revision() != "" || e.Rules() != nil {
+		t.Errorf("Decide of the zero Engine = %s, %v, want a denial", encode(t, d), err)
+	}
+}
+
 func TestDecideAllows(t *testing.T) {
 	t.Parallel()
 	e := engine(t)
