@@ -224,6 +224,54 @@ func FuzzParseAnswer(f *testing.F) {
 	})
 }
 
+func TestHeaderRoundTrip(t *testing.T) {
+	t.Parallel()
+	for _, n := range []int{1, 70} {
+		r := request(n)
+		r.AskerLeaf[3], r.Sealed[4], r.Statement.Signature[5], r.Facts.Unit[6] = 1, 2, 3, 4
+		h, err := query.ParseHeader(r.AppendHeader(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(h.Batches) != 0 {
+			t.Errorf("a header with %d batches", len(h.Batches))
+		}
+		h.Batches = r.Batches
+		if h.Digest() != r.Digest() {
+			t.Error("header and batches give another digest than the request")
+		}
+	}
+	good := request(1).AppendHeader(nil)
+	for i := range good {
+		if h, err := query.ParseHeader(good[:i]); !errors.Is(err, query.ErrMalformed) || h != nil {
+			t.Fatalf("ParseHeader of %d bytes = %v, %v", i, h, err)
+		}
+	}
+	if _, err := query.ParseHeader(append(good, 0)); !errors.Is(err, query.ErrMalformed) {
+		t.Errorf("ParseHeader with a byte more = %v", err)
+	}
+}
+
+// FuzzParseHeader checks that the encoding is canonical, and that an error comes
+// with no request.
+func FuzzParseHeader(f *testing.F) {
+	f.Add(request(1).AppendHeader(nil))
+	f.Add(request(70).AppendHeader(nil))
+	f.Add([]byte{1})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, err := query.ParseHeader(b)
+		if err != nil {
+			if h != nil {
+				t.Error("a request beside an error")
+			}
+			return
+		}
+		if got := h.AppendHeader(nil); !bytes.Equal(got, b) {
+			t.Errorf("not canonical:\n got %x\nfrom %x", got, b)
+		}
+	})
+}
+
 func TestReasonOf(t *testing.T) {
 	t.Parallel()
 	cause := errors.New("cause")

@@ -208,6 +208,7 @@ func (r *Request) Bytes() []byte {
 }
 
 // AppendHeader appends the part of the encoding before the number of batches.
+// [ParseHeader] is its inverse.
 func (r *Request) AppendHeader(b []byte) []byte {
 	f := &r.Facts
 	b = append(b, 1)
@@ -250,6 +251,14 @@ func (r *Request) Elements() int {
 // Validate looks at shapes only: whether a code is one of the agreement's, an
 // element is a group element, or a signature verifies, is for others to say.
 func (r *Request) Validate() error {
+	if err := r.validateHeader(); err != nil {
+		return err
+	}
+	return r.validateBatches()
+}
+
+// validateHeader checks everything but the batches.
+func (r *Request) validateHeader() error {
 	f := &r.Facts
 	if !r.ID.valid() {
 		return malformed("query id")
@@ -288,7 +297,7 @@ func (r *Request) Validate() error {
 			return malformed("rule id")
 		}
 	}
-	return r.validateBatches()
+	return nil
 }
 
 // validateBatches checks that every class has exactly one element per padded

@@ -59,6 +59,7 @@ type Ask struct {
 	Reason        string // code of a refusal or failure
 	ListVersion   uint64
 	RequestDigest [32]byte
+	Header        []byte // of the request that was sent, opaque; nil if none was
 	Receipt       []byte // of the holder
 	Candidates    int64
 	Created       time.Time
@@ -103,11 +104,12 @@ func (t *tx) putAsks(intents []Intent) error {
 			return fmt.Errorf("%w: state of an ask", ErrInvalid)
 		}
 		n, err := t.changed(`INSERT INTO asks (id, request, holder, collection, agreement, purpose, kind, items, officer, unit,
-				state, reason, list_version, request_digest, receipt, candidates, created, updated)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $17)
+				state, reason, list_version, request_digest, header, receipt, candidates, created, updated)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $18)
 			ON CONFLICT (id) DO NOTHING`,
 			a.ID[:], a.Request[:], a.Holder, a.Collection, a.Agreement, a.Purpose, a.Kind, a.Items, a.Officer, a.Unit,
-			int64(a.State), a.Reason, int64(a.ListVersion), a.RequestDigest[:], a.Receipt, a.Candidates, millis(a.Created))
+			int64(a.State), a.Reason, int64(a.ListVersion), a.RequestDigest[:], a.Header, a.Receipt, a.Candidates,
+			millis(a.Created))
 		if err != nil {
 			return err
 		}
@@ -138,6 +140,7 @@ type AskUpdate struct {
 	State         AskState
 	Reason        string
 	RequestDigest [32]byte
+	Header        []byte
 	Receipt       []byte
 	Time          time.Time
 	Leaves        []Leaf
@@ -177,9 +180,9 @@ func (t *tx) updateAsk(u *AskUpdate) error {
 	}
 	if err := t.exec(`UPDATE asks SET state = CASE WHEN $2 = 0 THEN state ELSE $2 END,
 			reason = CASE WHEN $3 = '' THEN reason ELSE $3 END,
-			request_digest = COALESCE($4, request_digest), receipt = COALESCE($5, receipt),
+			request_digest = COALESCE($4, request_digest), receipt = COALESCE($5, receipt), header = COALESCE($8, header),
 			candidates = candidates + $6, updated = CASE WHEN $7 = 0 THEN updated ELSE $7 END WHERE id = $1`,
-		u.ID[:], int64(u.State), u.Reason, digest, u.Receipt, int64(len(u.Candidates)), millis(u.Time)); err != nil {
+		u.ID[:], int64(u.State), u.Reason, digest, u.Receipt, int64(len(u.Candidates)), millis(u.Time), u.Header); err != nil {
 		return err
 	}
 	if err := t.putLeaves(u.Leaves); err != nil {
@@ -189,14 +192,14 @@ func (t *tx) updateAsk(u *AskUpdate) error {
 }
 
 const askColumns = `id, request, holder, collection, agreement, purpose, kind, items, officer, unit,
-	state, reason, list_version, request_digest, receipt, candidates, created, updated`
+	state, reason, list_version, request_digest, header, receipt, candidates, created, updated`
 
 func scanAsk(scan func(...any) error) (Ask, error) {
 	var a Ask
 	var id, request, digest []byte
 	var state, version, created, updated int64
 	if err := scan(&id, &request, &a.Holder, &a.Collection, &a.Agreement, &a.Purpose, &a.Kind, &a.Items, &a.Officer, &a.Unit,
-		&state, &a.Reason, &version, &digest, &a.Receipt, &a.Candidates, &created, &updated); err != nil {
+		&state, &a.Reason, &version, &digest, &a.Header, &a.Receipt, &a.Candidates, &created, &updated); err != nil {
 		return Ask{}, err
 	}
 	a.State, a.ListVersion, a.Created, a.Updated = AskState(state), uint64(version), moment(created), moment(updated)

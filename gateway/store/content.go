@@ -125,6 +125,20 @@ func (s *Store) ErasedAt(ctx context.Context, hash [32]byte) (time.Time, error) 
 	return moment(erased), err
 }
 
+// SealedExpiry returns when sealed content will be erased, the zero time for never,
+// or an error wrapping [ErrErased] or [ErrNotFound].
+func (s *Store) SealedExpiry(ctx context.Context, hash [32]byte) (time.Time, error) {
+	var expires, erased int64
+	err := s.gateway.get(ctx, "reading sealed content", "SELECT expires, erased FROM sealed WHERE hash = $1", []any{hash[:]}, &expires, &erased)
+	if err == nil && erased != 0 {
+		err = ErrErased
+	}
+	if err != nil {
+		return time.Time{}, err
+	}
+	return moment(expires), nil
+}
+
 // KeepSealed sets a later time of erasure, for content that led to a candidate or
 // is under challenge. An earlier time is ignored.
 func (s *Store) KeepSealed(ctx context.Context, hash [32]byte, until time.Time) error {

@@ -558,6 +558,11 @@ func testAsks(t *testing.T, s *store.Store) {
 	b, err := s.Sealed(ctx, content.Hash)
 	ok(t, err)
 	same(t, "sealed content", b, content.Content)
+	expiry, err := s.SealedExpiry(ctx, content.Hash)
+	ok(t, err)
+	same(t, "expiry", expiry.UTC(), content.Expires.UTC())
+	_, err = s.SealedExpiry(ctx, hash("unknown"))
+	is(t, "expiry of unknown content", err, store.ErrNotFound)
 	leaves, err := s.Leaves(ctx, id(1))
 	ok(t, err)
 	same(t, "leaves", leaves, []store.Leaf{leaf})
@@ -612,12 +617,12 @@ func testAskStates(t *testing.T, s *store.Store) {
 	c := candidate(1, 1)
 	leaf := store.Leaf{Query: id(1), Log: "internal", Kind: "outcome", Index: 9, Hash: hash("leaf")}
 	ok(t, s.UpdateAsk(ctx, store.AskUpdate{ID: id(1), State: store.AskAnswered, Receipt: []byte("receipt"),
-		RequestDigest: hash("final"), Time: Noon.Add(2 * time.Hour), Leaves: []store.Leaf{leaf}, Candidates: []store.Candidate{c}},
+		RequestDigest: hash("final"), Header: []byte("header"), Time: Noon.Add(2 * time.Hour), Leaves: []store.Leaf{leaf}, Candidates: []store.Candidate{c}},
 		store.AskUpdate{ID: id(2), State: store.AskFailed, Reason: "UNREACHABLE"}))
 
 	want := stored(ask(1))
 	want.State, want.Receipt, want.RequestDigest, want.Candidates = store.AskAnswered, []byte("receipt"), hash("final"), 1
-	want.Updated = Noon.Add(2 * time.Hour)
+	want.Updated, want.Header = Noon.Add(2*time.Hour), []byte("header")
 	got, err := s.Ask(ctx, id(1))
 	ok(t, err)
 	same(t, "answered", got, want)
