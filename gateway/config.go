@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -32,7 +33,8 @@ type Config struct {
 	// Agency is our agency's name for people. Required.
 	Agency string `yaml:"agency"`
 
-	// AgencyCode is our agency's code in agreements, such as UTO-BP. Required.
+	// AgencyCode is our agency's code in agreements, such as uto-bp:
+	// a to z, digits, dots, dashes. Required.
 	AgencyCode string `yaml:"agency_code"`
 
 	// Gateway is this gateway's name in its SPIFFE ID. Empty means "main".
@@ -63,6 +65,11 @@ type Config struct {
 	// made by the auditor with `passerelle audit keygen`. Required: there is no
 	// gateway without an auditor.
 	Auditor string `yaml:"auditor"`
+
+	// Founding is the digest of the founding of the register of officers, in hex,
+	// as `passerelle init` wrote it: the register is checked against it at every
+	// start. Required.
+	Founding string `yaml:"founding"`
 
 	// Collections are the lists we may share, each named in agreements.
 	// Empty means "watchlist" and "documents".
@@ -176,6 +183,7 @@ func (c *Config) resolve(dir string) {
 var (
 	trustDomain = regexp.MustCompile(`^[a-z0-9._-]{1,200}$`)
 	pathSegment = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,64}$`)
+	code        = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 	countryCode = regexp.MustCompile(`^[A-Z]{3}$`)
 )
 
@@ -194,8 +202,8 @@ func (c *Config) Validate() error {
 	if c.Agency == "" || len(c.Agency) > 128 {
 		bad("agency", "must be set, to at most 128 bytes")
 	}
-	if !pathSegment.MatchString(c.AgencyCode) {
-		bad("agency_code", "%q: 1 to 64 letters, digits, dots, dashes, underscores", c.AgencyCode)
+	if !code.MatchString(c.AgencyCode) {
+		bad("agency_code", "%q: 1 to 64 small letters, digits, dots, dashes, underscores", c.AgencyCode)
 	}
 	if !pathSegment.MatchString(c.Gateway) {
 		bad("gateway", "%q: 1 to 64 letters, digits, dots, dashes, underscores", c.Gateway)
@@ -210,6 +218,9 @@ func (c *Config) Validate() error {
 	}
 	if _, err := sealed.ParseRecipient(c.Auditor); err != nil {
 		bad("auditor", "not a recipient; the auditor makes one with `passerelle audit keygen`")
+	}
+	if b, err := hex.DecodeString(c.Founding); err != nil || len(b) != 32 {
+		bad("founding", "must be the 64 hexadecimal digits that `passerelle init` wrote")
 	}
 	names := make(map[string]bool)
 	for _, l := range c.Collections {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/passerelle/passerelle/gateway/agreement"
+	"github.com/passerelle/passerelle/gateway/audit/entry"
 	"github.com/passerelle/passerelle/gateway/facts"
 	"github.com/passerelle/passerelle/gateway/officer"
 	"github.com/passerelle/passerelle/gateway/peer"
@@ -181,4 +182,46 @@ func (a *Asker) target(c agreement.Collection, now time.Time) candidateTarget {
 		return refuse(query.ListStale, err)
 	}
 	return t
+}
+
+// Recover closes the queries that a crash left without an end: whether their
+// request left is unknown, and it is never sent again. It must be called before
+// the first ask.
+func (a *Asker) Recover(ctx context.Context) error {
+	for _, state := range []store.AskState{store.AskIntent, store.AskSent} {
+		for {
+			open, err := a.Store.Asks(ctx, store.AskFilter{State: state})
+			if err != nil {
+				return err
+			}
+			if len(open) == 0 {
+				break
+			}
+			for i := range open {
+				if err := a.recover(ctx, &open[i]); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (a *Asker) recover(ctx context.Context, ask *store.Ask) error {
+	holder, err := a.Directory.Gateway(ask.Holder)
+	if err != nil {
+		holder = "spiffe://" + ask.Holder + "/gateway/unknown"
+	}
+	e := &entry.Entry{Kind: entry.KindFailure, Time: a.Now().UnixMilli(), Query: ask.ID, Direction: entry.DirectionAsked,
+		Asker: a.Gateway, Holder: holder, Agreement: ask.Agreement, Purpose: ask.Purpose, Collection: ask.Collection,
+		Reason: string(query.QueryFailed)}
+	if _, err := a.Shared.Append(ctx, e); err != nil {
+		return err
+	}
+	o := *e
+	o.Kind, o.Outcome = entry.KindOutcome, entry.OutcomeFailed
+	if _, err := a.Internal.Append(ctx, &o); err != nil {
+		return err
+	}
+	return a.Store.UpdateAsk(ctx, store.AskUpdate{ID: ask.ID, State: store.AskFailed, Reason: string(query.QueryFailed), Time: a.Now()})
 }

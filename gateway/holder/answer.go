@@ -343,6 +343,9 @@ func (h *Holder) refuse(ctx context.Context, r *run, cause error) error {
 	if !ok {
 		refusal = query.Refuse(query.Internal, cause)
 	}
+	if state, err := h.Store.LookupQuery(ctx, r.key()); err == nil && state.Digest == r.digest && state.Progress == store.Refused {
+		return parseRefusal(state.Decision) // a retry: logged before
+	}
 	ctx = context.WithoutCancel(ctx)
 	e := r.decided(h.entry(entry.KindDecision, r))
 	e.Decision, e.Reason = entry.DecisionDenied, string(refusal.Reason)
@@ -456,7 +459,7 @@ func (h *Holder) Recover(ctx context.Context) error {
 	}
 	for _, q := range pending {
 		e := &entry.Entry{Kind: entry.KindFailure, Time: h.Now().UnixMilli(), Query: q.ID, Direction: entry.DirectionAnswered,
-			Asker: "spiffe://" + q.Peer + "/gateway", Holder: h.Gateway, Agreement: q.Agreement, Request: q.RequestDigest,
+			Asker: "spiffe://" + q.Peer + "/gateway/unknown", Holder: h.Gateway, Agreement: q.Agreement, Request: q.RequestDigest,
 			Reason: string(query.QueryFailed)}
 		if _, err := h.Shared.Append(ctx, e); err != nil {
 			return err

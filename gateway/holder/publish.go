@@ -294,7 +294,7 @@ func (b *build) input(r *record.Record, row *store.RecordRow) policy.PublishInpu
 		Now:        policy.NewTime(b.now),
 		Agreement:  facts.Agreement(b.a, b.digest, false),
 		Self:       facts.Gateway(b.a, b.h.TrustDomain, b.h.Gateway),
-		Peer:       facts.Gateway(b.a, b.asker, "spiffe://"+b.asker+"/gateway"),
+		Peer:       facts.Gateway(b.a, b.asker, b.gateway()),
 		Collection: b.c.Name,
 		Category:   b.c.Category,
 		Record: policy.Record{
@@ -348,7 +348,7 @@ func (b *build) gateway() string {
 	if p, err := b.a.Party(b.asker); err == nil {
 		return p.Gateway
 	}
-	return "spiffe://" + b.asker + "/gateway"
+	return "spiffe://" + b.asker + "/gateway/unknown"
 }
 
 func (b *build) report(class string) func(done, total int) {

@@ -1,0 +1,480 @@
+// Package gateway builds a gateway from its parts, and starts and stops them in
+// order.
+//
+//	cfg, err := gateway.LoadConfig("config.yaml")
+//	g, err := gateway.New(ctx, cfg, gateway.Options{})
+//	err = g.Serve(ctx)                       // until ctx ends
+//
+// The parts are opened from the ground up, so that nothing is answered before
+// everything that an answer needs is there: store, logs, registers, rules,
+// identity, the two journeys, and last the listeners. They are closed the other
+// way round. Several gateways may live in one process; none uses process globals.
+//
+// # Files
+//
+// In the data folder:
+//
+//	authority/        the embedded authority
+//	keys/             statement key, log keys, pseudonym key, wrapped epoch keys
+//	wrapping/         the keys that wrap the epoch keys; never in a backup
+//	store/            the database and the tag sets
+//	log/shared/       the log of what both sides of a query know
+//	log/internal/     the log of outcomes and reads
+//	passerelle.sock   for our own officers
+//
+// This package knows the configuration and the parts; it knows no step of a
+// query.
+package gateway
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/passerelle/passerelle/crypto/keys"
+	"github.com/passerelle/passerelle/crypto/sealed"
+	"github.com/passerelle/passerelle/gateway/agreement"
+	"github.com/passerelle/passerelle/gateway/asker"
+	"github.com/passerelle/passerelle/gateway/audit"
+	"github.com/passerelle/passerelle/gateway/audit/entry"
+	"github.com/passerelle/passerelle/gateway/holder"
+	"github.com/passerelle/passerelle/gateway/internal/rpc"
+	"github.com/passerelle/passerelle/gateway/officer"
+	"github.com/passerelle/passerelle/gateway/peer"
+	"github.com/passerelle/passerelle/gateway/query"
+	"github.com/passerelle/passerelle/gateway/store"
+	"github.com/passerelle/passerelle/policy"
+)
+
+// Version is the version of the software, as peers and operators see it.
+const Version = "0.1.0"
+
+// Software is what peers are told that we run.
+const Software = "passerelle/" + Version
+
+// Options are what a gateway may be given besides its configuration.
+type Options struct {
+	// Logger takes what operators must know. Nil discards it.
+	Logger *slog.Logger
+
+	// Now gives the time. Nil means the clock of this machine.
+	Now func() time.Time
+
+	// ServerOptions and DialOptions are added to those of the gRPC servers and
+	// clients, for telemetry.
+	ServerOptions []grpc.ServerOption
+	DialOptions   []grpc.DialOption
+}
+
+// A Gateway is one running gateway.
+type Gateway struct {
+	cfg  *Config
+	log  *slog.Logger
+	now  func() time.Time
+	opts Options
+
+	store      *store.Store
+	shared     *audit.Log
+	internal   *audit.Log
+	register   *officer.Register
+	agreements *agreement.Registry
+	federation *peer.Federation
+	authority  *peer.Authority // nil with a Workload API
+	source     peer.Source
+	engine     *policy.Engine
+	keyring    *keyring
+	pseudonyms keys.PseudonymKey
+	statement  keys.SigningKey
+	directory  *directory
+	library    *asker.Library
+	holder     *holder.Holder
+	asker      *asker.Asker
+	servers    *servers
+
+	closers []func(context.Context) error // in order of opening
+}
+
+// New opens everything that a gateway needs, and its listeners. The caller must
+// call Serve, or Close if it does not. If New fails, nothing is left open.
+func New(ctx context.Context, c *Config, o Options) (_ *Gateway, err error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	g := &Gateway{cfg: c, log: o.Logger, now: o.Now, opts: o}
+	if g.log == nil {
+		g.log = slog.New(slog.DiscardHandler)
+	}
+	if g.now == nil {
+		g.now = time.Now
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, g.Close(context.WithoutCancel(ctx)))
+		}
+	}()
+	for _, open := range []func(context.Context) error{
+		g.openStore, g.openKeys, g.openLogs, g.openRegisters, g.openPolicy, g.openIdentity, g.openJourneys, g.openServers,
+	} {
+		if err := open(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return g, nil
+}
+
+// onClose adds what Close must do.
+func (g *Gateway) onClose(f func(context.Context) error) { g.closers = append(g.closers, f) }
+
+// Close closes everything that is open, in the opposite order of opening.
+func (g *Gateway) Close(ctx context.Context) error {
+	var errs []error
+	for i := len(g.closers) - 1; i >= 0; i-- {
+		errs = append(errs, g.closers[i](ctx))
+	}
+	g.closers = nil
+	return errors.Join(errs...)
+}
+
+func (g *Gateway) openStore(ctx context.Context) error {
+	s, err := store.Open(ctx, filepath.Join(g.cfg.Data, "store"))
+	if err != nil {
+		return err
+	}
+	g.store = s
+	g.onClose(func(context.Context) error { return s.Close() })
+	return nil
+}
+
+func (g *Gateway) openKeys(context.Context) error {
+	var err error
+	dir := filepath.Join(g.cfg.Data, "keys")
+	if g.statement, err = keys.LoadSigningKey(filepath.Join(dir, statementKeyFile)); err != nil {
+		return err
+	}
+	if g.pseudonyms, err = keys.LoadPseudonymKey(filepath.Join(dir, pseudonymKeyFile)); err != nil {
+		return err
+	}
+	if g.keyring, err = openKeyring(g.cfg); err != nil {
+		return err
+	}
+	for _, l := range g.cfg.Collections {
+		// A collection that was added to the configuration gets its first key.
+		if err := g.keyring.create(l.Name, g.now()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// origin returns the name of one of our logs.
+func (c *Config) origin(name string) string { return c.TrustDomain + "/log/" + name }
+
+func (g *Gateway) openLogs(ctx context.Context) error {
+	open := func(name, keyFile string, internal bool) (*audit.Log, error) {
+		key, err := keys.LoadSigningKey(filepath.Join(g.cfg.Data, "keys", keyFile))
+		if err != nil {
+			return nil, err
+		}
+		signer, verifier, err := audit.NewSigner(g.cfg.origin(name), key.Key())
+		if err != nil {
+			return nil, err
+		}
+		l, err := audit.Open(ctx, audit.Config{Dir: filepath.Join(g.cfg.Data, "log", name), Origin: g.cfg.origin(name),
+			Signer: signer, Verifier: verifier, Internal: internal, Interval: g.cfg.CheckpointInterval, Logger: g.log})
+		if err != nil {
+			return nil, err
+		}
+		g.onClose(l.Close)
+		return l, nil
+	}
+	var err error
+	if g.shared, err = open("shared", sharedKeyFile, false); err != nil {
+		return err
+	}
+	g.internal, err = open("internal", internalKeyFile, true)
+	return err
+}
+
+func (g *Gateway) openRegisters(ctx context.Context) error {
+	// Officers.
+	changes, err := g.store.OfficerChanges(ctx)
+	if err != nil {
+		return err
+	}
+	founding, err := hex.DecodeString(g.cfg.Founding)
+	if err != nil {
+		return fmt.Errorf("gateway: config: founding: %w", err)
+	}
+	next := int64(len(changes)) + 1
+	g.register, err = officer.Load(changes, [32]byte(founding), func(record []byte) error {
+		err := g.store.AppendOfficerChange(context.WithoutCancel(ctx), next, record)
+		if err == nil {
+			next++
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+
+	// Agreements. What is stored was verified when it was accepted, and its digest
+	// binds it since.
+	loaded := false
+	g.agreements = agreement.NewRegistry(g.cfg.TrustDomain, func(c agreement.Change) error {
+		if !loaded {
+			return nil
+		}
+		ctx := context.WithoutCancel(ctx)
+		if c.Number > 0 {
+			return g.store.PutAgreement(ctx, store.AgreementRow{ID: c.ID, Number: c.Number, Digest: c.Digest, File: c.File,
+				SuspendedBy: c.SuspendedBy})
+		}
+		return g.store.SetSuspensions(ctx, c.ID, c.SuspendedBy)
+	})
+	rows, err := g.store.Agreements(ctx)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		if _, err := g.agreements.Put(row.File, row.Digest); err != nil {
+			return err
+		}
+		if err := g.agreements.Restore(row.ID, row.SuspendedBy); err != nil {
+			return err
+		}
+	}
+	loaded = true
+
+	// Federation.
+	save := func(state []byte) error { return g.store.PutMeta(context.WithoutCancel(ctx), "federation", state) }
+	state, err := g.store.Meta(ctx, "federation")
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		g.federation, err = peer.NewFederation(g.cfg.TrustDomain, save)
+	case err == nil:
+		g.federation, err = peer.LoadFederation(g.cfg.TrustDomain, state, save)
+	}
+	return err
+}
+
+// bundle returns the rules to decide with: those of the configured folder, or
+// those we are built with.
+func (g *Gateway) bundle() (policy.Bundle, error) {
+	if g.cfg.Policy == "" {
+		return policy.Default(), nil
+	}
+	return policy.LoadBundle(os.DirFS(g.cfg.Policy))
+}
+
+func (g *Gateway) openPolicy(ctx context.Context) error {
+	b, err := g.bundle()
+	if err != nil {
+		return err
+	}
+	if g.engine, err = policy.NewEngine(ctx, b); err != nil {
+		return err
+	}
+	return g.logBundle(ctx)
+}
+
+// logBundle says in the shared log which rules are in force.
+func (g *Gateway) logBundle(ctx context.Context) error {
+	_, err := g.shared.Append(ctx, &entry.Entry{Kind: entry.KindBundleActivated, Time: g.now().UnixMilli(),
+		Subject: g.engine.BundleDigest()})
+	return err
+}
+
+// ReloadPolicy reads the rules again and activates them, if they compile and all
+// of their tests pass; otherwise the old ones stay in force.
+func (g *Gateway) ReloadPolicy(ctx context.Context) error {
+	b, err := g.bundle()
+	if err != nil {
+		return err
+	}
+	if err := g.engine.Activate(ctx, b); err != nil {
+		return err
+	}
+	return g.logBundle(ctx)
+}
+
+func (g *Gateway) openIdentity(ctx context.Context) error {
+	var err error
+	if g.cfg.WorkloadAPI != "" {
+		g.source, err = peer.OpenWorkload(ctx, g.cfg.WorkloadAPI, g.cfg.ID())
+	} else {
+		if g.authority, err = peer.OpenAuthority(filepath.Join(g.cfg.Data, "authority"), g.now); err == nil {
+			g.source, err = g.authority.Source(g.cfg.Gateway)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	g.onClose(func(context.Context) error { return g.source.Close() })
+	return nil
+}
+
+// Pseudonym returns the pseudonym of an officer or a unit in our entries.
+func (g *Gateway) Pseudonym(id string) [16]byte { return keys.Pseudonym(g.pseudonyms, id) }
+
+func (g *Gateway) openJourneys(ctx context.Context) error {
+	recipient, err := sealed.ParseRecipient(g.cfg.Auditor)
+	if err != nil {
+		return err
+	}
+	g.directory = newDirectory(g)
+	g.onClose(func(context.Context) error { return g.directory.close() })
+	g.library = asker.NewLibrary(g.store)
+	g.holder = holder.New(holder.Config{
+		TrustDomain: g.cfg.TrustDomain, Gateway: g.cfg.ID(), Origin: g.shared.Origin(), Software: Software,
+		Peers: g.directory, Agreements: g.agreements, Policy: g.engine, Shared: g.shared, Store: g.store, Keys: g.keyring,
+		StatementKey: g.statement.Key(), Now: g.now, Logger: g.log,
+	})
+	g.asker = asker.New(asker.Config{
+		TrustDomain: g.cfg.TrustDomain, Gateway: g.cfg.ID(), Country: g.cfg.Country, AgencyCode: g.cfg.AgencyCode,
+		Officers: g.register, Agreements: g.agreements, Directory: g.directory, Policy: g.engine, Shared: g.shared,
+		Internal: g.internal, Store: g.store, Library: g.library, Sealer: sealer{recipient}, StatementKey: g.statement.Key(),
+		Pseudonym: g.Pseudonym, Now: g.now, Logger: g.log,
+	})
+	started := &entry.Entry{Kind: entry.KindStarted, Time: g.now().UnixMilli(), Holder: g.cfg.ID(),
+		Protocol: query.Protocol, Bundle: g.engine.BundleDigest()}
+	for _, l := range []*audit.Log{g.shared, g.internal} {
+		if _, err := l.Append(ctx, started); err != nil {
+			return err
+		}
+	}
+	if err := g.holder.Recover(ctx); err != nil {
+		return err
+	}
+	if err := g.asker.Recover(ctx); err != nil {
+		return err
+	}
+	if err := g.asker.Load(ctx); err != nil {
+		// A list that cannot be opened is not matched against; the next
+		// synchronisation fetches it again.
+		g.log.ErrorContext(ctx, "list not loaded", "err", err)
+	}
+	return nil
+}
+
+// A sealer seals to our auditor. It implements asker.Sealer.
+type sealer struct{ recipient sealed.Recipient }
+
+func (s sealer) KeyID() [8]byte { return s.recipient.KeyID() }
+
+func (s sealer) Seal(id query.ID, leaf, content []byte) ([]byte, error) {
+	return sealed.Seal(s.recipient, sealed.Context{QueryID: id, Leaf: leaf}, content)
+}
+
+// A directory gives the neighbours of the federation. It implements
+// asker.Directory and holder.Peers.
+type directory struct {
+	g *Gateway
+
+	mu      sync.Mutex
+	clients map[string]*rpc.PeerClient // by trust domain
+}
+
+func newDirectory(g *Gateway) *directory {
+	return &directory{g: g, clients: make(map[string]*rpc.PeerClient)}
+}
+
+// Active implements asker.Directory and holder.Peers.
+func (d *directory) Active(trustDomain string) bool { return d.g.federation.Active(trustDomain) }
+
+func (d *directory) peer(trustDomain string) (peer.Peer, error) {
+	p, ok := d.g.federation.Peer(trustDomain)
+	if !ok {
+		return peer.Peer{}, peer.ErrNotFederated
+	}
+	return p, nil
+}
+
+// StatementKey implements asker.Directory and holder.Peers.
+func (d *directory) StatementKey(trustDomain string) (ed25519.PublicKey, error) {
+	p, err := d.peer(trustDomain)
+	if err != nil {
+		return nil, err
+	}
+	return publicKey(p.SigningKey)
+}
+
+// LogKey implements asker.Directory.
+func (d *directory) LogKey(trustDomain string) (string, error) {
+	p, err := d.peer(trustDomain)
+	return p.LogKey, err
+}
+
+// Gateway implements asker.Directory.
+func (d *directory) Gateway(trustDomain string) (string, error) {
+	p, err := d.peer(trustDomain)
+	if err != nil {
+		return "", err
+	}
+	if len(p.Gateways) == 0 {
+		return "", peer.ErrNotFederated
+	}
+	return p.Gateways[0], nil
+}
+
+// Neighbour implements asker.Directory. Connections are made when they are first
+// used, kept, and closed when the federation ends or the endpoint changes.
+func (d *directory) Neighbour(trustDomain string) (asker.Neighbour, error) {
+	p, err := d.peer(trustDomain)
+	if err != nil || p.State != peer.Active {
+		return nil, peer.ErrNotFederated
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if c := d.clients[trustDomain]; c != nil {
+		if c.Endpoint() == p.Endpoint {
+			return c, nil
+		}
+		c.Close()
+	}
+	tls, err := peer.ClientTLS(d.g.source, d.g.federation, trustDomain, d.g.now)
+	if err != nil {
+		return nil, err
+	}
+	c, err := rpc.Dial(p.Endpoint, tls, d.g.opts.DialOptions...)
+	if err != nil {
+		return nil, err
+	}
+	d.clients[trustDomain] = c
+	return c, nil
+}
+
+func (d *directory) close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var errs []error
+	for _, c := range d.clients {
+		errs = append(errs, c.Close())
+	}
+	clear(d.clients)
+	return errors.Join(errs...)
+}
+
+// publicKey returns the Ed25519 key of a verifier key (c2sp.org/signed-note):
+// name, hash and the base64 of an algorithm byte and the key, joined by "+".
+func publicKey(verifierKey string) (ed25519.PublicKey, error) {
+	parts := strings.SplitN(verifierKey, "+", 3)
+	if len(parts) != 3 {
+		return nil, errors.New("gateway: malformed verifier key")
+	}
+	b, err := base64.StdEncoding.DecodeString(parts[2])
+	if err != nil || len(b) != 1+ed25519.PublicKeySize || b[0] != 1 {
+		return nil, errors.New("gateway: malformed verifier key")
+	}
+	return ed25519.PublicKey(b[1:]), nil
+}
