@@ -53,9 +53,9 @@ type run struct {
 
 	decision policy.Decision
 	seed     oprf.Seed
-	intent   audit.Position // of the intent entry in our shared log
-	sealed   [32]byte       // SHA-256 of the sealed content
-	request  *query.Request
+	intent   audit.Position  // of the intent entry in our shared log
+	sealed   [32]byte        // SHA-256 of the sealed content
+	request  *query.Request  // from step 3 on, and its batches from step 4 on
 	pending  []*oprf.Pending // one for each batch of request
 	receipt  audit.Position  // of the receipt entry in our shared log
 }
@@ -147,8 +147,16 @@ func (a *Asker) decide(ctx context.Context, r *run) *query.Refusal {
 		return nil
 	}
 	refusal := facts.Refusal(d, err)
+	// The facts are kept, so that the refusal can be explained; it stands without.
+	stored, digest := in.Stored()
+	if err := a.Store.PutPolicyInput(ctx, store.PolicyInput{Digest: digest, Input: stored, Created: r.began,
+		Expires: r.began.AddDate(0, 0, r.t.agreement.RetentionDays.InputDays)}); err != nil {
+		a.log.WarnContext(ctx, "policy input not kept", "query_id", r.id.String(), "err", err)
+	}
 	e := a.entry(entry.KindIntent, r)
 	e.Decision, e.Reason = entry.DecisionDenied, string(refusal.Reason)
+	e.Rules, e.Bundle, e.Input = d.Rules(), d.Bundle(), d.Input()
+	e.Officer, e.Unit = a.Pseudonym(r.who.ID), a.Pseudonym("unit/"+r.who.Unit)
 	if _, err := a.Shared.Append(context.WithoutCancel(ctx), e); err != nil {
 		return query.Refuse(query.AuditUnavailable, err)
 	}
@@ -270,6 +278,11 @@ func (a *Asker) logIntent(ctx context.Context, r *run) *query.Refusal {
 	}
 	r.sealed = sha256.Sum256(ciphertext)
 	e.Sealed = r.sealed
+	leaf, err := e.Leaf()
+	if err != nil {
+		return query.Refuse(query.Internal, err)
+	}
+	a.header(r, leaf)
 
 	retention := r.t.agreement.RetentionDays
 	officer, unit := a.Pseudonym(r.who.ID), a.Pseudonym("unit/"+r.who.Unit)
@@ -278,7 +291,7 @@ func (a *Asker) logIntent(ctx context.Context, r *run) *query.Refusal {
 			ID: r.id, Request: r.ask.Request, Holder: r.t.holder, Collection: r.t.collection.Name,
 			Agreement: r.t.agreement.ID, Purpose: r.ask.Purpose, Kind: r.ask.Kind.String(), Items: int64(len(r.items)),
 			Officer: hex.EncodeToString(officer[:]), Unit: hex.EncodeToString(unit[:]), State: store.AskIntent,
-			ListVersion: r.t.list.Version, Created: r.began,
+			ListVersion: r.t.list.Version, Header: r.request.AppendHeader(nil), Created: r.began,
 		},
 		PolicyInput: &store.PolicyInput{Digest: inputDigest, Input: stored, Created: r.began,
 			Expires: r.began.AddDate(0, 0, retention.InputDays)},
@@ -290,6 +303,9 @@ func (a *Asker) logIntent(ctx context.Context, r *run) *query.Refusal {
 	position, err := a.Shared.Append(context.WithoutCancel(ctx), e)
 	if err != nil {
 		return query.Refuse(query.AuditUnavailable, err)
+	}
+	if position.Leaf != leaf {
+		return query.Refuse(query.Internal, errors.New("asker: the log has another leaf than the request names"))
 	}
 	r.intent = position
 	return nil
@@ -328,10 +344,10 @@ func (a *Asker) content(r *run, input []byte) ([]byte, error) {
 	return c.Bytes()
 }
 
-// blind is step 4. Every item gives exactly one element in every class; an item
-// without a key there, and every item of the padding, gives a dummy, so that the
-// holder cannot see what is known of a subject.
-func (a *Asker) blind(r *run) error {
+// header makes the request of r without its batches, which is durable with the
+// intent: with the sealed content, our auditor makes the same bytes again, even
+// after a crash.
+func (a *Asker) header(r *run, leaf [32]byte) {
 	req := &query.Request{
 		ID:            r.id,
 		Protocol:      query.Protocol,
@@ -352,13 +368,20 @@ func (a *Asker) blind(r *run) error {
 			Justification:   r.ask.Justification != "",
 		},
 		ListVersion: r.t.list.Version,
-		AskerLeaf:   r.intent.Leaf,
+		AskerLeaf:   leaf,
 		Sealed:      r.sealed,
 		Statement:   query.Statement{Rules: r.decision.Rules(), Bundle: r.decision.Bundle()},
 	}
 	copy(req.Statement.Signature[:], ed25519.Sign(a.StatementKey, req.StatementBytes()))
+	r.request = req
+}
 
-	items := int(req.Facts.Items)
+// blind is step 4. Every item gives exactly one element in every class; an item
+// without a key there, and every item of the padding, gives a dummy, so that the
+// holder cannot see what is known of a subject.
+func (a *Asker) blind(r *run) error {
+	var batches []query.Batch
+	items := int(r.request.Facts.Items)
 	for _, class := range r.t.list.Classes {
 		client, err := oprf.NewClient(class.Set.Manifest().PublicKey)
 		if err != nil {
@@ -381,11 +404,11 @@ func (a *Asker) blind(r *run) error {
 			for _, e := range elements {
 				b.Elements = append(b.Elements, e)
 			}
-			req.Batches = append(req.Batches, b)
+			batches = append(batches, b)
 			r.pending = append(r.pending, pending)
 		}
 	}
-	r.request = req
+	r.request.Batches = batches
 	return nil
 }
 
@@ -485,6 +508,11 @@ func (a *Asker) logFailure(ctx context.Context, r *run, cause error) *query.Refu
 	a.log.WarnContext(ctx, "query failed", "query_id", r.id.String(), "reason", string(refusal.Reason), "err", cause)
 	e := a.entry(entry.KindFailure, r)
 	e.Reason = string(refusal.Reason)
+	var digest [32]byte
+	if len(r.request.Batches) > 0 { // it may have left: what it said is on record
+		digest = r.request.Digest()
+	}
+	e.Request = digest
 	if _, err := a.Shared.Append(ctx, e); err != nil {
 		return query.Refuse(query.AuditUnavailable, err)
 	}
@@ -497,8 +525,8 @@ func (a *Asker) logFailure(ctx context.Context, r *run, cause error) *query.Refu
 	if refusal.Reason == query.PolicyDenied || refusal.Reason == query.BudgetExhausted {
 		state = store.AskRefused
 	}
-	if err := a.Store.UpdateAsk(ctx, store.AskUpdate{ID: r.id, State: state, Reason: string(refusal.Reason), Time: a.Now(),
-		Leaves: r.leaves()[:1]}); err != nil {
+	if err := a.Store.UpdateAsk(ctx, store.AskUpdate{ID: r.id, State: state, Reason: string(refusal.Reason), RequestDigest: digest,
+		Time: a.Now(), Leaves: r.leaves()[:1]}); err != nil {
 		return query.Refuse(query.StorageUnavailable, err)
 	}
 	return refusal
