@@ -199,6 +199,27 @@ func (e *Entry) Bytes() ([]byte, error) {
 	return b, nil
 }
 
+// MoreRules stands last in the Rules of an entry that [Entry.Fit] shortened.
+const MoreRules = "..."
+
+// Fit leaves out rules from the end of e.Rules, if e would be longer than [MaxSize]
+// otherwise, and puts [MoreRules] in their place. Nothing is lost: the decision, with
+// all its rules, follows from Bundle and Input.
+//
+// It is for entries about what a peer sent. A peer chooses its SPIFFE ID, its codes
+// and, by what it asks, the rules that refuse it, and must not be able to make its
+// refusal too long to be written: without rules an entry fits if our own SPIFFE ID
+// has at most 127 bytes.
+func (e *Entry) Fit() {
+	rules := e.Rules
+	for n := len(rules); n > 0 && len(e.append(nil)) > MaxSize; n-- {
+		e.Rules = append(rules[:n-1:n-1], MoreRules)
+	}
+	if len(e.append(nil)) > MaxSize {
+		e.Rules = nil
+	}
+}
+
 // append appends the encoding of e, whose strings are within their bounds.
 func (e *Entry) append(b []byte) []byte {
 	b = append(b, Version, byte(e.Kind))

@@ -215,6 +215,46 @@ func TestEntryValidate(t *testing.T) {
 	}
 }
 
+func TestFit(t *testing.T) {
+	t.Parallel()
+	short := samples()[0]
+	short.Fit()
+	if got := strings.Join(short.Rules, " "); got != "RU-01 RU-03" {
+		t.Errorf("rules that fit became %q", got)
+	}
+	// The longest refusal that a peer can provoke.
+	code := strings.Repeat("x", entry.MaxCode)
+	e := entry.Entry{
+		Kind: entry.KindDecision, Time: noon, Query: b16(1), Direction: entry.DirectionAnswered,
+		Asker: "spiffe://gw/" + strings.Repeat("x", 243), Holder: "spiffe://gw/" + strings.Repeat("x", 115),
+		Agreement: code, Purpose: code, Collection: code, Decision: entry.DecisionDenied, Reason: strings.Repeat("X", entry.MaxCode),
+	}
+	if len(e.Asker) != entry.MaxID || len(e.Holder) != 127 {
+		t.Fatalf("IDs of %d and %d bytes", len(e.Asker), len(e.Holder))
+	}
+	e.Rules = []string{"RU-01"}
+	e.Fit()
+	mustBytes(t, &e)
+	e.Asker = e.Asker[:100]
+	rules := make([]string, entry.MaxRules)
+	for i := range rules {
+		rules[i] = strings.Repeat("R", entry.MaxRule)
+	}
+	e.Rules = rules
+	if _, err := e.Bytes(); !errors.Is(err, entry.ErrInvalid) {
+		t.Fatalf("Bytes before Fit: %v", err)
+	}
+	e.Fit()
+	b := mustBytes(t, &e)
+	n := len(e.Rules)
+	if n < 2 || e.Rules[n-1] != entry.MoreRules || e.Rules[0] != rules[0] || len(b)+1+entry.MaxRule <= entry.MaxSize {
+		t.Errorf("%d bytes with rules %q", len(b), e.Rules)
+	}
+	if rules[n-1] != rules[0] {
+		t.Error("Fit changed the caller's rules")
+	}
+}
+
 func TestSealedContext(t *testing.T) {
 	t.Parallel()
 	e := samples()[0]
