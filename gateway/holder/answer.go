@@ -214,7 +214,7 @@ func (h *Holder) decide(ctx context.Context, r *run) error {
 	for _, d := range decision.Denials() {
 		if d.Rule == budgetRule {
 			refusal.Reason = query.BudgetExhausted
-			refusal.RetryAfter = time.Duration(decision.Limits()["retry_after_s"]) * time.Second
+			refusal.RetryAfter = time.Duration(decision.Limits()[policy.RetryAfter]) * time.Second
 		}
 	}
 	return refusal

@@ -22,7 +22,6 @@ import (
 	"github.com/passerelle/passerelle/gateway/agreement"
 	"github.com/passerelle/passerelle/gateway/asker"
 	"github.com/passerelle/passerelle/gateway/audit"
-	"github.com/passerelle/passerelle/gateway/audit/entry"
 	"github.com/passerelle/passerelle/gateway/holder"
 	"github.com/passerelle/passerelle/gateway/officer"
 	"github.com/passerelle/passerelle/gateway/peer"
@@ -444,5 +443,3 @@ func TestLookup(t *testing.T) {
 		}
 	}
 }
-
-var _ = entry.KindIntent
