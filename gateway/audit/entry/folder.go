@@ -138,9 +138,11 @@ func VerifyFolder(fsys fs.FS, v note.Verifier, seen ...*Checkpoint) (*Report, er
 	case !signed && f.wrong != nil:
 		return nil, f.wrong
 	case !signed:
-		return nil, &FolderError{File: checkpointF, Index: noIndex, What: "entries and tiles agree with each other, and not with the signed root hash"}
+		return nil, &FolderError{File: checkpointF, Index: noIndex,
+			What: "entries and tiles agree with each other, and not with the signed root hash"}
 	case f.wrong != nil:
-		return nil, &FolderError{File: f.wrongTile, Index: noIndex, What: "does not follow from the entries, which are as signed", cause: f.wrong.cause}
+		return nil, &FolderError{File: f.wrongTile, Index: noIndex,
+			What: "does not follow from the entries, which are as signed", cause: f.wrong.cause}
 	case f.copy != nil:
 		return nil, f.copy
 	case f.forked != nil:
