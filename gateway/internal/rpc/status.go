@@ -76,6 +76,8 @@ func statusError(err error) error {
 		return status.Error(codes.Canceled, "canceled")
 	case errors.Is(err, context.DeadlineExceeded):
 		return status.Error(codes.DeadlineExceeded, "deadline exceeded")
+	case errors.Is(err, errMethod):
+		return status.Error(codes.Unimplemented, "unknown method")
 	default:
 		refusal = query.Refuse(query.Internal, nil)
 	}
@@ -174,6 +176,10 @@ func reasonProto(r query.Reason) pb.ErrorReason {
 
 // logFailure writes what the caller is not told to our own log, once.
 func logFailure(ctx context.Context, log *slog.Logger, method string, err error) {
+	if isContextError(err) || errors.Is(err, errMethod) {
+		log.InfoContext(ctx, "call ended", "method", method, "err", err)
+		return
+	}
 	switch reason := query.ReasonOf(err); reason {
 	case "":
 	case query.Internal, query.AuditUnavailable, query.StorageUnavailable, query.PolicyUnavailable, query.PeerInvalid:
