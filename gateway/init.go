@@ -125,7 +125,7 @@ func Init(ctx context.Context, o InitOptions) (*InitReport, error) {
 }
 
 // ConfigFile is the name of the configuration file that Init writes.
-const ConfigFile = "config.yaml"
+const ConfigFile = "passerelle.yaml"
 
 // createKeys makes all keys of a new gateway.
 func createKeys(c *Config, now time.Time) error {

@@ -157,6 +157,7 @@ func (a *Asker) decide(ctx context.Context, r *run) *query.Refusal {
 	e.Decision, e.Reason = entry.DecisionDenied, string(refusal.Reason)
 	e.Rules, e.Bundle, e.Input = d.Rules(), d.Bundle(), d.Input()
 	e.Officer, e.Unit = a.Pseudonym(r.who.ID), a.Pseudonym("unit/"+r.who.Unit)
+	e.Fit()
 	if _, err := a.Shared.Append(context.WithoutCancel(ctx), e); err != nil {
 		return query.Refuse(query.AuditUnavailable, err)
 	}
@@ -268,6 +269,7 @@ func (a *Asker) logIntent(ctx context.Context, r *run) *query.Refusal {
 	e.Bundle, e.Input = r.decision.Bundle(), inputDigest
 	e.Officer, e.Unit = a.Pseudonym(r.who.ID), a.Pseudonym("unit/"+r.who.Unit)
 	e.Auditor = a.Sealer.KeyID()
+	e.Fit()
 	binding, err := e.SealedContext()
 	if err != nil {
 		return query.Refuse(query.Internal, err)

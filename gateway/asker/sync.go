@@ -14,6 +14,7 @@ import (
 
 	"github.com/passerelle/passerelle/crypto/psi"
 	"github.com/passerelle/passerelle/gateway/agreement"
+	"github.com/passerelle/passerelle/gateway/audit"
 	"github.com/passerelle/passerelle/gateway/audit/entry"
 	"github.com/passerelle/passerelle/gateway/query"
 	"github.com/passerelle/passerelle/gateway/record"
@@ -124,7 +125,7 @@ func (a *Asker) sync(ctx context.Context, r *SyncResult, now time.Time, progress
 // A followed is a holder's log as far as we have seen it.
 type followed struct {
 	verifier note.Verifier
-	seen     entry.Checkpoint // of size 0 if we have seen nothing
+	seen     store.Checkpoint // of size 0 if we have seen nothing
 }
 
 // followed returns what we have seen of a holder's log.
@@ -137,14 +138,10 @@ func (a *Asker) followed(ctx context.Context, holder string) (*followed, error) 
 	if err != nil {
 		return nil, query.Refuse(query.Internal, err)
 	}
-	f := &followed{verifier: verifier, seen: entry.Checkpoint{Origin: verifier.Name()}}
-	last, err := a.Store.FollowedCheckpoint(ctx, verifier.Name())
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-	case err != nil:
+	f := &followed{verifier: verifier}
+	f.seen, err = a.Store.FollowedCheckpoint(ctx, verifier.Name())
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, query.Refuse(query.StorageUnavailable, err)
-	default:
-		f.seen.Size, f.seen.Root = last.Size, last.Root
 	}
 	return f, nil
 }
@@ -152,30 +149,21 @@ func (a *Asker) followed(ctx context.Context, holder string) (*followed, error) 
 // advance verifies that a checkpoint extends what we have seen, and keeps it: a
 // fork, a rollback or a restored backup of the holder's log is caught here.
 func (a *Asker) advance(ctx context.Context, f *followed, p *query.CheckpointProof, now time.Time) error {
-	c, err := entry.CheckCheckpoint(p.Checkpoint, f.verifier)
+	state, c, err := audit.NewFollower(f.verifier).Advance(f.seen.Bytes, p.Checkpoint, p.Consistency)
 	if err != nil {
 		return invalid("%w", err)
-	}
-	if c.Size < f.seen.Size {
-		return invalid("the log went back from %d to %d entries", f.seen.Size, c.Size)
-	}
-	if f.seen.Size > 0 {
-		if err := entry.CheckConsistency(&f.seen, c, p.Consistency); err != nil {
-			return invalid("%w", err)
-		}
 	}
 	if c.Size == f.seen.Size {
 		return nil
 	}
-	err = a.Store.PutCheckpoint(ctx, f.seen.Size, store.Checkpoint{Origin: c.Origin, Size: c.Size, Root: c.Root,
-		Bytes: p.Checkpoint, At: now})
-	switch {
+	next := store.Checkpoint{Origin: c.Origin, Size: c.Size, Root: c.Root, Bytes: state, At: now}
+	switch err := a.Store.PutCheckpoint(ctx, f.seen.Size, next); {
 	case errors.Is(err, store.ErrRollback):
 		return invalid("%w", err)
-	case err != nil && !errors.Is(err, store.ErrState):
+	case err != nil && !errors.Is(err, store.ErrState): // another replica has seen more
 		return query.Refuse(query.StorageUnavailable, err)
 	}
-	f.seen = *c
+	f.seen = next
 	return nil
 }
 

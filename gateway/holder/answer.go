@@ -321,6 +321,7 @@ func (r *run) decided(e *entry.Entry) *entry.Entry {
 	if r.input != nil {
 		e.Rules, e.Bundle, e.Input = r.decision.Rules(), r.decision.Bundle(), r.decision.Input()
 	}
+	e.Fit() // a peer must not be able to make its own refusal too long to be logged
 	return e
 }
 
