@@ -66,4 +66,3 @@ func AllText(r *record.Record) string {
 	}
 	return strings.Join(parts, "\n")
 }
-

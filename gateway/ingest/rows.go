@@ -380,7 +380,7 @@ func jsonValues(raw json.RawMessage) ([]string, bool) {
 // missing reports whether a value stands for none.
 func missing(s string) bool {
 	switch strings.ToLower(s) {
-	case "", "-", "--", "-0-", "n/a", "null", "none", "nil", "#n/a":
+	case "", "-", "--", "-0-", "n/a", "null", "#n/a":
 		return true
 	}
 	return false
