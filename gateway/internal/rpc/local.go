@@ -43,11 +43,11 @@ type Officers interface {
 // LocalConfig is what the server for our own officers is made of.
 type LocalConfig struct {
 	TrustDomain string           // ours; required
-	Officers    Officers         // required
+	Register    Officers         // required
 	TLS         *tls.Config      // required: peer.LocalServerTLS
 	Now         func() time.Time // required
 
-	// Services are what is served: [NewNational], [NewIdentity] and the others.
+	// Services are what is served: [NationalService], [IdentityService] and the others.
 	Services []Service
 
 	// Health says how the gateway is. Nil means that it is serving.
@@ -67,7 +67,7 @@ type LocalConfig struct {
 // certificate; a connection without one may call IdentityService.IssueSVID and
 // nothing else. The caller serves and stops it.
 func NewLocalServer(c LocalConfig) (*grpc.Server, error) {
-	if c.TrustDomain == "" || c.Officers == nil || c.TLS == nil || c.TLS.VerifyConnection == nil || c.Now == nil {
+	if c.TrustDomain == "" || c.Register == nil || c.TLS == nil || c.TLS.VerifyConnection == nil || c.Now == nil {
 		return nil, errors.New("rpc: the server for officers needs a trust domain, a register, a clock, and TLS that verifies")
 	}
 	g := newGuard(c.Logger, c.Panics, c.MessageTimeout)
@@ -131,10 +131,10 @@ func (c *LocalConfig) caller(ctx context.Context) (Caller, error) {
 	if err != nil {
 		return Caller{}, err
 	}
-	if id.Kind != peer.KindOfficer || id.TrustDomain != c.TrustDomain || !c.Officers.HasKey(id.Name, pub, now) {
+	if id.Kind != peer.KindOfficer || id.TrustDomain != c.TrustDomain || !c.Register.HasKey(id.Name, pub, now) {
 		return Caller{}, errNobody
 	}
-	who, ok := c.Officers.Lookup(id.Name)
+	who, ok := c.Register.Lookup(id.Name)
 	if !ok {
 		return Caller{}, errNobody
 	}

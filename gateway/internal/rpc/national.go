@@ -38,8 +38,8 @@ type Asker interface {
 	Asks(ctx context.Context, caller string, f asker.AskFilter) ([]asker.AskSummary, query.ID, error)
 }
 
-// NewNational returns NationalService over a.
-func NewNational(a Asker) Service {
+// NationalService returns the service of that name over a.
+func NationalService(a Asker) Service {
 	return Service{&pb.NationalService_ServiceDesc, &nationalServer{asker: a}}
 }
 
