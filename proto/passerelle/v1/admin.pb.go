@@ -208,7 +208,8 @@ type GetStatusResponse struct {
 	SharedLogSize uint64 `protobuf:"varint,7,opt,name=shared_log_size,json=sharedLogSize,proto3" json:"shared_log_size,omitempty"`
 	// Entries of the internal log.
 	InternalLogSize uint64 `protobuf:"varint,8,opt,name=internal_log_size,json=internalLogSize,proto3" json:"internal_log_size,omitempty"`
-	// Age of the oldest entry that no checkpoint covers, in milliseconds.
+	// Age of the oldest entry of either log that no checkpoint covers, in
+	// milliseconds.
 	OldestUnpublishedMs uint64 `protobuf:"varint,9,opt,name=oldest_unpublished_ms,json=oldestUnpublishedMs,proto3" json:"oldest_unpublished_ms,omitempty"`
 	// Revision of the active policy bundle.
 	BundleRevision string `protobuf:"bytes,10,opt,name=bundle_revision,json=bundleRevision,proto3" json:"bundle_revision,omitempty"`
@@ -492,7 +493,11 @@ type PublishedList struct {
 	// Tags in all classes, decoys included.
 	Tags uint64 `protobuf:"varint,4,opt,name=tags,proto3" json:"tags,omitempty"`
 	// When it was published.
-	Published     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=published,proto3" json:"published,omitempty"`
+	Published *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=published,proto3" json:"published,omitempty"`
+	// Records that the rules let through.
+	Records uint64 `protobuf:"varint,6,opt,name=records,proto3" json:"records,omitempty"`
+	// Records that the rules left out.
+	Withheld      uint64 `protobuf:"varint,7,opt,name=withheld,proto3" json:"withheld,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -560,6 +565,20 @@ func (x *PublishedList) GetPublished() *timestamppb.Timestamp {
 		return x.Published
 	}
 	return nil
+}
+
+func (x *PublishedList) GetRecords() uint64 {
+	if x != nil {
+		return x.Records
+	}
+	return 0
+}
+
+func (x *PublishedList) GetWithheld() uint64 {
+	if x != nil {
+		return x.Withheld
+	}
+	return 0
 }
 
 // IngestRecordsRequest is one message of a file: a header, then its bytes.
@@ -655,7 +674,7 @@ type IngestHeader struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the collection.
 	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
-	// Kind of records: watchlist, documents, objects, gallery or manifest.
+	// Kind of records: watchlist or documents. Others are refused.
 	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
 	// Name of the format; empty: detect it.
 	Format string `protobuf:"bytes,3,opt,name=format,proto3" json:"format,omitempty"`
@@ -763,7 +782,18 @@ type IngestRecordsResponse struct {
 	// Lookup keys that the stored records yield.
 	LookupKeys uint64 `protobuf:"varint,9,opt,name=lookup_keys,json=lookupKeys,proto3" json:"lookup_keys,omitempty"`
 	// Records in the collection now.
-	Total         uint64 `protobuf:"varint,10,opt,name=total,proto3" json:"total,omitempty"`
+	Total uint64 `protobuf:"varint,10,opt,name=total,proto3" json:"total,omitempty"`
+	// Stored records without a lookup key, which nobody can find.
+	WithoutKeys uint64 `protobuf:"varint,11,opt,name=without_keys,json=withoutKeys,proto3" json:"without_keys,omitempty"`
+	// Names, births and documents of stored records that yield no lookup key.
+	Gaps uint64 `protobuf:"varint,12,opt,name=gaps,proto3" json:"gaps,omitempty"`
+	// The first 1,000 of them.
+	GapList []*Rejection `protobuf:"bytes,13,rep,name=gap_list,json=gapList,proto3" json:"gap_list,omitempty"`
+	// The version that each asker can fetch now.
+	Published []*PublishedList `protobuf:"bytes,14,rep,name=published,proto3" json:"published,omitempty"`
+	// Trust domains of the askers to whom publishing failed. It is tried again with
+	// the next round.
+	NotPublished  []string `protobuf:"bytes,15,rep,name=not_published,json=notPublished,proto3" json:"not_published,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -868,13 +898,49 @@ func (x *IngestRecordsResponse) GetTotal() uint64 {
 	return 0
 }
 
-// Rejection is one record that was not stored. It names a place and not a
-// content.
+func (x *IngestRecordsResponse) GetWithoutKeys() uint64 {
+	if x != nil {
+		return x.WithoutKeys
+	}
+	return 0
+}
+
+func (x *IngestRecordsResponse) GetGaps() uint64 {
+	if x != nil {
+		return x.Gaps
+	}
+	return 0
+}
+
+func (x *IngestRecordsResponse) GetGapList() []*Rejection {
+	if x != nil {
+		return x.GapList
+	}
+	return nil
+}
+
+func (x *IngestRecordsResponse) GetPublished() []*PublishedList {
+	if x != nil {
+		return x.Published
+	}
+	return nil
+}
+
+func (x *IngestRecordsResponse) GetNotPublished() []string {
+	if x != nil {
+		return x.NotPublished
+	}
+	return nil
+}
+
+// Rejection is one record that was not stored, or a part of one that yields no
+// lookup key. It names a place and not a content.
 type Rejection struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Line, or number of the record, from 1.
+	// Line, or number of the record, from 1. 0: the file as a whole; nothing of it
+	// was stored, or, with replace, nothing was removed.
 	Line uint64 `protobuf:"varint,1,opt,name=line,proto3" json:"line,omitempty"`
-	// Name of the field.
+	// Name of the field; empty if the reason names it.
 	Field string `protobuf:"bytes,2,opt,name=field,proto3" json:"field,omitempty"`
 	// What is wrong with it and what to do.
 	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
@@ -936,7 +1002,8 @@ func (x *Rejection) GetReason() string {
 // CreateInviteRequest asks for an invite file.
 type CreateInviteRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// For which trust domain; empty: for anybody who gets the file.
+	// For which trust domain; empty: for anybody who gets the file. The file is the
+	// same: it holds no secret, and accepting it gives its maker no right here.
 	TrustDomain   string `protobuf:"bytes,1,opt,name=trust_domain,json=trustDomain,proto3" json:"trust_domain,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1640,9 +1707,9 @@ type Agreement struct {
 	// The canonical file with its signatures (proto/SPEC.md, Agreements). At most
 	// 1 MiB.
 	File []byte `protobuf:"bytes,9,opt,name=file,proto3" json:"file,omitempty"`
-	// Trust domain of the side that suspended it; empty: neither.
+	// Trust domain of the side that suspended it; ours if both did; empty: neither.
 	SuspendedBy string `protobuf:"bytes,10,opt,name=suspended_by,json=suspendedBy,proto3" json:"suspended_by,omitempty"`
-	// Why it was suspended. At most 256 bytes.
+	// Why we suspended it. At most 256 bytes.
 	SuspendedReason string `protobuf:"bytes,11,opt,name=suspended_reason,json=suspendedReason,proto3" json:"suspended_reason,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
@@ -1762,10 +1829,8 @@ type AgreementSignature struct {
 	Party string `protobuf:"bytes,1,opt,name=party,proto3" json:"party,omitempty"`
 	// SPIFFE ID of the legal officer. It stands in the file and both sides see it.
 	Officer string `protobuf:"bytes,2,opt,name=officer,proto3" json:"officer,omitempty"`
-	// When it was signed.
-	Time *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"`
 	// Whether signature and attestation verify.
-	Verified      bool `protobuf:"varint,4,opt,name=verified,proto3" json:"verified,omitempty"`
+	Verified      bool `protobuf:"varint,3,opt,name=verified,proto3" json:"verified,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1814,13 +1879,6 @@ func (x *AgreementSignature) GetOfficer() string {
 	return ""
 }
 
-func (x *AgreementSignature) GetTime() *timestamppb.Timestamp {
-	if x != nil {
-		return x.Time
-	}
-	return nil
-}
-
 func (x *AgreementSignature) GetVerified() bool {
 	if x != nil {
 		return x.Verified
@@ -1831,7 +1889,8 @@ func (x *AgreementSignature) GetVerified() bool {
 // DraftAgreementRequest is a draft.
 type DraftAgreementRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The draft as a person writes it, YAML. At most 1 MiB.
+	// The draft as a person writes it, YAML, or a canonical file, which is checked
+	// and gets the key commitments that it lacks. At most 1 MiB.
 	Draft         []byte `protobuf:"bytes,1,opt,name=draft,proto3" json:"draft,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3351,7 +3410,7 @@ func (x *SyncResult) GetRefusal() *Refusal {
 // Key is what may be shown of a key.
 type Key struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Kind: collection, log, statement, pseudonym or manifest.
+	// Kind: collection, log or statement.
 	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
 	// Public name of the key.
 	KeyId string `protobuf:"bytes,2,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
@@ -3364,7 +3423,7 @@ type Key struct {
 	// State: active, overlapping or destroyed.
 	State string `protobuf:"bytes,6,opt,name=state,proto3" json:"state,omitempty"`
 	// Elements evaluated with it, for the static Diffie-Hellman bound (RFC 9497,
-	// Section 7.2.3).
+	// Section 7.2.3). 0: not counted.
 	Evaluations uint64 `protobuf:"varint,7,opt,name=evaluations,proto3" json:"evaluations,omitempty"`
 	// When it should be rotated.
 	RotateBy      *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=rotate_by,json=rotateBy,proto3" json:"rotate_by,omitempty"`
@@ -3541,126 +3600,6 @@ func (x *ListKeysResponse) GetKeys() []*Key {
 	return nil
 }
 
-// RotateKeyRequest asks for a new key.
-type RotateKeyRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Kind, as in Key.
-	Kind string `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
-	// Collection, if the kind has one.
-	Collection string `protobuf:"bytes,2,opt,name=collection,proto3" json:"collection,omitempty"`
-	// Why: "period", "protective" or "compromise". With "compromise" there is no
-	// overlap: queries under the old key are refused at once.
-	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *RotateKeyRequest) Reset() {
-	*x = RotateKeyRequest{}
-	mi := &file_passerelle_v1_admin_proto_msgTypes[49]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *RotateKeyRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*RotateKeyRequest) ProtoMessage() {}
-
-func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_passerelle_v1_admin_proto_msgTypes[49]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use RotateKeyRequest.ProtoReflect.Descriptor instead.
-func (*RotateKeyRequest) Descriptor() ([]byte, []int) {
-	return file_passerelle_v1_admin_proto_rawDescGZIP(), []int{49}
-}
-
-func (x *RotateKeyRequest) GetKind() string {
-	if x != nil {
-		return x.Kind
-	}
-	return ""
-}
-
-func (x *RotateKeyRequest) GetCollection() string {
-	if x != nil {
-		return x.Collection
-	}
-	return ""
-}
-
-func (x *RotateKeyRequest) GetReason() string {
-	if x != nil {
-		return x.Reason
-	}
-	return ""
-}
-
-// RotateKeyResponse is the new key.
-type RotateKeyResponse struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// The new key.
-	Key *Key `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// When the old key is destroyed.
-	OldKeyDestroyedBy *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=old_key_destroyed_by,json=oldKeyDestroyedBy,proto3" json:"old_key_destroyed_by,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
-}
-
-func (x *RotateKeyResponse) Reset() {
-	*x = RotateKeyResponse{}
-	mi := &file_passerelle_v1_admin_proto_msgTypes[50]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *RotateKeyResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*RotateKeyResponse) ProtoMessage() {}
-
-func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_passerelle_v1_admin_proto_msgTypes[50]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use RotateKeyResponse.ProtoReflect.Descriptor instead.
-func (*RotateKeyResponse) Descriptor() ([]byte, []int) {
-	return file_passerelle_v1_admin_proto_rawDescGZIP(), []int{50}
-}
-
-func (x *RotateKeyResponse) GetKey() *Key {
-	if x != nil {
-		return x.Key
-	}
-	return nil
-}
-
-func (x *RotateKeyResponse) GetOldKeyDestroyedBy() *timestamppb.Timestamp {
-	if x != nil {
-		return x.OldKeyDestroyedBy
-	}
-	return nil
-}
-
 var File_passerelle_v1_admin_proto protoreflect.FileDescriptor
 
 const file_passerelle_v1_admin_proto_rawDesc = "" +
@@ -3694,13 +3633,15 @@ const file_passerelle_v1_admin_proto_rawDesc = "" +
 	"collection\x12\x18\n" +
 	"\arecords\x18\x02 \x01(\x04R\arecords\x126\n" +
 	"\bingested\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bingested\x122\n" +
-	"\x05lists\x18\x04 \x03(\v2\x1c.passerelle.v1.PublishedListR\x05lists\"\xac\x01\n" +
+	"\x05lists\x18\x04 \x03(\v2\x1c.passerelle.v1.PublishedListR\x05lists\"\xe2\x01\n" +
 	"\rPublishedList\x12\x14\n" +
 	"\x05asker\x18\x01 \x01(\tR\x05asker\x12!\n" +
 	"\flist_version\x18\x02 \x01(\x04R\vlistVersion\x12\x14\n" +
 	"\x05epoch\x18\x03 \x01(\rR\x05epoch\x12\x12\n" +
 	"\x04tags\x18\x04 \x01(\x04R\x04tags\x128\n" +
-	"\tpublished\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tpublished\"n\n" +
+	"\tpublished\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tpublished\x12\x18\n" +
+	"\arecords\x18\x06 \x01(\x04R\arecords\x12\x1a\n" +
+	"\bwithheld\x18\a \x01(\x04R\bwithheld\"n\n" +
 	"\x14IngestRecordsRequest\x125\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.passerelle.v1.IngestHeaderH\x00R\x06header\x12\x14\n" +
 	"\x04data\x18\x02 \x01(\fH\x00R\x04dataB\t\n" +
@@ -3713,7 +3654,7 @@ const file_passerelle_v1_admin_proto_rawDesc = "" +
 	"\x06format\x18\x03 \x01(\tR\x06format\x12\x1a\n" +
 	"\bfilename\x18\x04 \x01(\tR\bfilename\x12\x18\n" +
 	"\areplace\x18\x05 \x01(\bR\areplace\x12\x17\n" +
-	"\adry_run\x18\x06 \x01(\bR\x06dryRun\"\xb8\x02\n" +
+	"\adry_run\x18\x06 \x01(\bR\x06dryRun\"\x85\x04\n" +
 	"\x15IngestRecordsResponse\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\tR\x06format\x12\x12\n" +
 	"\x04read\x18\x02 \x01(\x04R\x04read\x12\x14\n" +
@@ -3728,7 +3669,12 @@ const file_passerelle_v1_admin_proto_rawDesc = "" +
 	"\vlookup_keys\x18\t \x01(\x04R\n" +
 	"lookupKeys\x12\x14\n" +
 	"\x05total\x18\n" +
-	" \x01(\x04R\x05total\"M\n" +
+	" \x01(\x04R\x05total\x12!\n" +
+	"\fwithout_keys\x18\v \x01(\x04R\vwithoutKeys\x12\x12\n" +
+	"\x04gaps\x18\f \x01(\x04R\x04gaps\x123\n" +
+	"\bgap_list\x18\r \x03(\v2\x18.passerelle.v1.RejectionR\agapList\x12:\n" +
+	"\tpublished\x18\x0e \x03(\v2\x1c.passerelle.v1.PublishedListR\tpublished\x12#\n" +
+	"\rnot_published\x18\x0f \x03(\tR\fnotPublished\"M\n" +
 	"\tRejection\x12\x12\n" +
 	"\x04line\x18\x01 \x01(\x04R\x04line\x12\x14\n" +
 	"\x05field\x18\x02 \x01(\tR\x05field\x12\x16\n" +
@@ -3796,12 +3742,11 @@ const file_passerelle_v1_admin_proto_rawDesc = "" +
 	"\x04file\x18\t \x01(\fR\x04file\x12!\n" +
 	"\fsuspended_by\x18\n" +
 	" \x01(\tR\vsuspendedBy\x12)\n" +
-	"\x10suspended_reason\x18\v \x01(\tR\x0fsuspendedReason\"\x90\x01\n" +
+	"\x10suspended_reason\x18\v \x01(\tR\x0fsuspendedReason\"`\n" +
 	"\x12AgreementSignature\x12\x14\n" +
 	"\x05party\x18\x01 \x01(\tR\x05party\x12\x18\n" +
-	"\aofficer\x18\x02 \x01(\tR\aofficer\x12.\n" +
-	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1a\n" +
-	"\bverified\x18\x04 \x01(\bR\bverified\"-\n" +
+	"\aofficer\x18\x02 \x01(\tR\aofficer\x12\x1a\n" +
+	"\bverified\x18\x03 \x01(\bR\bverified\"-\n" +
 	"\x15DraftAgreementRequest\x12\x14\n" +
 	"\x05draft\x18\x01 \x01(\fR\x05draft\"\x84\x01\n" +
 	"\x16DraftAgreementResponse\x126\n" +
@@ -3916,16 +3861,7 @@ const file_passerelle_v1_admin_proto_rawDesc = "" +
 	"\trotate_by\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\brotateBy\"\x11\n" +
 	"\x0fListKeysRequest\":\n" +
 	"\x10ListKeysResponse\x12&\n" +
-	"\x04keys\x18\x01 \x03(\v2\x12.passerelle.v1.KeyR\x04keys\"^\n" +
-	"\x10RotateKeyRequest\x12\x12\n" +
-	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1e\n" +
-	"\n" +
-	"collection\x18\x02 \x01(\tR\n" +
-	"collection\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"\x86\x01\n" +
-	"\x11RotateKeyResponse\x12$\n" +
-	"\x03key\x18\x01 \x01(\v2\x12.passerelle.v1.KeyR\x03key\x12K\n" +
-	"\x14old_key_destroyed_by\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x11oldKeyDestroyedBy*V\n" +
+	"\x04keys\x18\x01 \x03(\v2\x12.passerelle.v1.KeyR\x04keys*V\n" +
 	"\x06Health\x12\x16\n" +
 	"\x12HEALTH_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tHEALTH_OK\x10\x01\x12\x12\n" +
@@ -3938,7 +3874,7 @@ const file_passerelle_v1_admin_proto_rawDesc = "" +
 	"\x16PEER_STATE_UNREACHABLE\x10\x03\x12\x1b\n" +
 	"\x17PEER_STATE_INCOMPATIBLE\x10\x04\x12\x19\n" +
 	"\x15PEER_STATE_DISTRUSTED\x10\x05\x12\x14\n" +
-	"\x10PEER_STATE_ENDED\x10\x062\xdd\f\n" +
+	"\x10PEER_STATE_ENDED\x10\x062\x8d\f\n" +
 	"\fAdminService\x12N\n" +
 	"\tGetStatus\x12\x1f.passerelle.v1.GetStatusRequest\x1a .passerelle.v1.GetStatusResponse\x12\\\n" +
 	"\rIngestRecords\x12#.passerelle.v1.IngestRecordsRequest\x1a$.passerelle.v1.IngestRecordsResponse(\x01\x12W\n" +
@@ -3956,8 +3892,7 @@ const file_passerelle_v1_admin_proto_rawDesc = "" +
 	"\x14ProposeOfficerChange\x12*.passerelle.v1.ProposeOfficerChangeRequest\x1a+.passerelle.v1.ProposeOfficerChangeResponse\x12W\n" +
 	"\fListOfficers\x12\".passerelle.v1.ListOfficersRequest\x1a#.passerelle.v1.ListOfficersResponse\x12P\n" +
 	"\tSyncPeers\x12\x1f.passerelle.v1.SyncPeersRequest\x1a .passerelle.v1.SyncPeersResponse0\x01\x12K\n" +
-	"\bListKeys\x12\x1e.passerelle.v1.ListKeysRequest\x1a\x1f.passerelle.v1.ListKeysResponse\x12N\n" +
-	"\tRotateKey\x12\x1f.passerelle.v1.RotateKeyRequest\x1a .passerelle.v1.RotateKeyResponseBCZAgithub.com/passerelle/passerelle/proto/passerelle/v1;passerellev1b\x06proto3"
+	"\bListKeys\x12\x1e.passerelle.v1.ListKeysRequest\x1a\x1f.passerelle.v1.ListKeysResponseBCZAgithub.com/passerelle/passerelle/proto/passerelle/v1;passerellev1b\x06proto3"
 
 var (
 	file_passerelle_v1_admin_proto_rawDescOnce sync.Once
@@ -3972,7 +3907,7 @@ func file_passerelle_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_passerelle_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_passerelle_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
+var file_passerelle_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_passerelle_v1_admin_proto_goTypes = []any{
 	(Health)(0),                          // 0: passerelle.v1.Health
 	(PeerState)(0),                       // 1: passerelle.v1.PeerState
@@ -4025,107 +3960,102 @@ var file_passerelle_v1_admin_proto_goTypes = []any{
 	(*Key)(nil),                          // 48: passerelle.v1.Key
 	(*ListKeysRequest)(nil),              // 49: passerelle.v1.ListKeysRequest
 	(*ListKeysResponse)(nil),             // 50: passerelle.v1.ListKeysResponse
-	(*RotateKeyRequest)(nil),             // 51: passerelle.v1.RotateKeyRequest
-	(*RotateKeyResponse)(nil),            // 52: passerelle.v1.RotateKeyResponse
-	(*timestamppb.Timestamp)(nil),        // 53: google.protobuf.Timestamp
-	(AgreementStatus)(0),                 // 54: passerelle.v1.AgreementStatus
-	(*OfficerSignature)(nil),             // 55: passerelle.v1.OfficerSignature
-	(*Refusal)(nil),                      // 56: passerelle.v1.Refusal
+	(*timestamppb.Timestamp)(nil),        // 51: google.protobuf.Timestamp
+	(AgreementStatus)(0),                 // 52: passerelle.v1.AgreementStatus
+	(*OfficerSignature)(nil),             // 53: passerelle.v1.OfficerSignature
+	(*Refusal)(nil),                      // 54: passerelle.v1.Refusal
 }
 var file_passerelle_v1_admin_proto_depIdxs = []int32{
-	53, // 0: passerelle.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	51, // 0: passerelle.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
 	4,  // 1: passerelle.v1.GetStatusResponse.components:type_name -> passerelle.v1.ComponentStatus
-	53, // 2: passerelle.v1.GetStatusResponse.svid_not_after:type_name -> google.protobuf.Timestamp
+	51, // 2: passerelle.v1.GetStatusResponse.svid_not_after:type_name -> google.protobuf.Timestamp
 	5,  // 3: passerelle.v1.GetStatusResponse.collections:type_name -> passerelle.v1.CollectionStatus
 	0,  // 4: passerelle.v1.ComponentStatus.health:type_name -> passerelle.v1.Health
-	53, // 5: passerelle.v1.CollectionStatus.ingested:type_name -> google.protobuf.Timestamp
+	51, // 5: passerelle.v1.CollectionStatus.ingested:type_name -> google.protobuf.Timestamp
 	6,  // 6: passerelle.v1.CollectionStatus.lists:type_name -> passerelle.v1.PublishedList
-	53, // 7: passerelle.v1.PublishedList.published:type_name -> google.protobuf.Timestamp
+	51, // 7: passerelle.v1.PublishedList.published:type_name -> google.protobuf.Timestamp
 	8,  // 8: passerelle.v1.IngestRecordsRequest.header:type_name -> passerelle.v1.IngestHeader
 	10, // 9: passerelle.v1.IngestRecordsResponse.rejections:type_name -> passerelle.v1.Rejection
-	53, // 10: passerelle.v1.CreateInviteResponse.not_after:type_name -> google.protobuf.Timestamp
-	15, // 11: passerelle.v1.AcceptInviteResponse.peer:type_name -> passerelle.v1.Peer
-	1,  // 12: passerelle.v1.Peer.state:type_name -> passerelle.v1.PeerState
-	53, // 13: passerelle.v1.Peer.last_seen:type_name -> google.protobuf.Timestamp
-	53, // 14: passerelle.v1.Peer.bundle_fetched:type_name -> google.protobuf.Timestamp
-	53, // 15: passerelle.v1.Peer.checkpoint_time:type_name -> google.protobuf.Timestamp
-	16, // 16: passerelle.v1.Peer.lists:type_name -> passerelle.v1.HeldList
-	53, // 17: passerelle.v1.HeldList.published:type_name -> google.protobuf.Timestamp
-	53, // 18: passerelle.v1.HeldList.not_after:type_name -> google.protobuf.Timestamp
-	15, // 19: passerelle.v1.ListPeersResponse.peers:type_name -> passerelle.v1.Peer
-	53, // 20: passerelle.v1.EndPeerResponse.ended:type_name -> google.protobuf.Timestamp
-	54, // 21: passerelle.v1.Agreement.status:type_name -> passerelle.v1.AgreementStatus
-	53, // 22: passerelle.v1.Agreement.not_before:type_name -> google.protobuf.Timestamp
-	53, // 23: passerelle.v1.Agreement.not_after:type_name -> google.protobuf.Timestamp
-	22, // 24: passerelle.v1.Agreement.signatures:type_name -> passerelle.v1.AgreementSignature
-	53, // 25: passerelle.v1.AgreementSignature.time:type_name -> google.protobuf.Timestamp
-	21, // 26: passerelle.v1.DraftAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
-	55, // 27: passerelle.v1.SignAgreementRequest.signature:type_name -> passerelle.v1.OfficerSignature
-	21, // 28: passerelle.v1.SignAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
-	21, // 29: passerelle.v1.AcceptAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
-	21, // 30: passerelle.v1.ListAgreementsResponse.agreements:type_name -> passerelle.v1.Agreement
-	21, // 31: passerelle.v1.GetAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
-	21, // 32: passerelle.v1.SuspendAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
-	21, // 33: passerelle.v1.ResumeAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
-	38, // 34: passerelle.v1.Officer.trainings:type_name -> passerelle.v1.Training
-	53, // 35: passerelle.v1.Officer.enrolled:type_name -> google.protobuf.Timestamp
-	53, // 36: passerelle.v1.Officer.retired:type_name -> google.protobuf.Timestamp
-	53, // 37: passerelle.v1.Training.until:type_name -> google.protobuf.Timestamp
-	55, // 38: passerelle.v1.ProposeOfficerChangeRequest.signature:type_name -> passerelle.v1.OfficerSignature
-	53, // 39: passerelle.v1.ProposeOfficerChangeResponse.expires:type_name -> google.protobuf.Timestamp
-	37, // 40: passerelle.v1.ProposeOfficerChangeResponse.officer:type_name -> passerelle.v1.Officer
-	37, // 41: passerelle.v1.ListOfficersResponse.officers:type_name -> passerelle.v1.Officer
-	43, // 42: passerelle.v1.ListOfficersResponse.pending:type_name -> passerelle.v1.PendingOfficerChange
-	53, // 43: passerelle.v1.PendingOfficerChange.expires:type_name -> google.protobuf.Timestamp
-	46, // 44: passerelle.v1.SyncPeersResponse.progress:type_name -> passerelle.v1.SyncProgress
-	47, // 45: passerelle.v1.SyncPeersResponse.result:type_name -> passerelle.v1.SyncResult
-	56, // 46: passerelle.v1.SyncResult.refusal:type_name -> passerelle.v1.Refusal
-	53, // 47: passerelle.v1.Key.created:type_name -> google.protobuf.Timestamp
-	53, // 48: passerelle.v1.Key.rotate_by:type_name -> google.protobuf.Timestamp
-	48, // 49: passerelle.v1.ListKeysResponse.keys:type_name -> passerelle.v1.Key
-	48, // 50: passerelle.v1.RotateKeyResponse.key:type_name -> passerelle.v1.Key
-	53, // 51: passerelle.v1.RotateKeyResponse.old_key_destroyed_by:type_name -> google.protobuf.Timestamp
-	2,  // 52: passerelle.v1.AdminService.GetStatus:input_type -> passerelle.v1.GetStatusRequest
-	7,  // 53: passerelle.v1.AdminService.IngestRecords:input_type -> passerelle.v1.IngestRecordsRequest
-	11, // 54: passerelle.v1.AdminService.CreateInvite:input_type -> passerelle.v1.CreateInviteRequest
-	13, // 55: passerelle.v1.AdminService.AcceptInvite:input_type -> passerelle.v1.AcceptInviteRequest
-	17, // 56: passerelle.v1.AdminService.ListPeers:input_type -> passerelle.v1.ListPeersRequest
-	19, // 57: passerelle.v1.AdminService.EndPeer:input_type -> passerelle.v1.EndPeerRequest
-	23, // 58: passerelle.v1.AdminService.DraftAgreement:input_type -> passerelle.v1.DraftAgreementRequest
-	25, // 59: passerelle.v1.AdminService.SignAgreement:input_type -> passerelle.v1.SignAgreementRequest
-	27, // 60: passerelle.v1.AdminService.AcceptAgreement:input_type -> passerelle.v1.AcceptAgreementRequest
-	29, // 61: passerelle.v1.AdminService.ListAgreements:input_type -> passerelle.v1.ListAgreementsRequest
-	31, // 62: passerelle.v1.AdminService.GetAgreement:input_type -> passerelle.v1.GetAgreementRequest
-	33, // 63: passerelle.v1.AdminService.SuspendAgreement:input_type -> passerelle.v1.SuspendAgreementRequest
-	35, // 64: passerelle.v1.AdminService.ResumeAgreement:input_type -> passerelle.v1.ResumeAgreementRequest
-	39, // 65: passerelle.v1.AdminService.ProposeOfficerChange:input_type -> passerelle.v1.ProposeOfficerChangeRequest
-	41, // 66: passerelle.v1.AdminService.ListOfficers:input_type -> passerelle.v1.ListOfficersRequest
-	44, // 67: passerelle.v1.AdminService.SyncPeers:input_type -> passerelle.v1.SyncPeersRequest
-	49, // 68: passerelle.v1.AdminService.ListKeys:input_type -> passerelle.v1.ListKeysRequest
-	51, // 69: passerelle.v1.AdminService.RotateKey:input_type -> passerelle.v1.RotateKeyRequest
-	3,  // 70: passerelle.v1.AdminService.GetStatus:output_type -> passerelle.v1.GetStatusResponse
-	9,  // 71: passerelle.v1.AdminService.IngestRecords:output_type -> passerelle.v1.IngestRecordsResponse
-	12, // 72: passerelle.v1.AdminService.CreateInvite:output_type -> passerelle.v1.CreateInviteResponse
-	14, // 73: passerelle.v1.AdminService.AcceptInvite:output_type -> passerelle.v1.AcceptInviteResponse
-	18, // 74: passerelle.v1.AdminService.ListPeers:output_type -> passerelle.v1.ListPeersResponse
-	20, // 75: passerelle.v1.AdminService.EndPeer:output_type -> passerelle.v1.EndPeerResponse
-	24, // 76: passerelle.v1.AdminService.DraftAgreement:output_type -> passerelle.v1.DraftAgreementResponse
-	26, // 77: passerelle.v1.AdminService.SignAgreement:output_type -> passerelle.v1.SignAgreementResponse
-	28, // 78: passerelle.v1.AdminService.AcceptAgreement:output_type -> passerelle.v1.AcceptAgreementResponse
-	30, // 79: passerelle.v1.AdminService.ListAgreements:output_type -> passerelle.v1.ListAgreementsResponse
-	32, // 80: passerelle.v1.AdminService.GetAgreement:output_type -> passerelle.v1.GetAgreementResponse
-	34, // 81: passerelle.v1.AdminService.SuspendAgreement:output_type -> passerelle.v1.SuspendAgreementResponse
-	36, // 82: passerelle.v1.AdminService.ResumeAgreement:output_type -> passerelle.v1.ResumeAgreementResponse
-	40, // 83: passerelle.v1.AdminService.ProposeOfficerChange:output_type -> passerelle.v1.ProposeOfficerChangeResponse
-	42, // 84: passerelle.v1.AdminService.ListOfficers:output_type -> passerelle.v1.ListOfficersResponse
-	45, // 85: passerelle.v1.AdminService.SyncPeers:output_type -> passerelle.v1.SyncPeersResponse
-	50, // 86: passerelle.v1.AdminService.ListKeys:output_type -> passerelle.v1.ListKeysResponse
-	52, // 87: passerelle.v1.AdminService.RotateKey:output_type -> passerelle.v1.RotateKeyResponse
-	70, // [70:88] is the sub-list for method output_type
-	52, // [52:70] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	10, // 10: passerelle.v1.IngestRecordsResponse.gap_list:type_name -> passerelle.v1.Rejection
+	6,  // 11: passerelle.v1.IngestRecordsResponse.published:type_name -> passerelle.v1.PublishedList
+	51, // 12: passerelle.v1.CreateInviteResponse.not_after:type_name -> google.protobuf.Timestamp
+	15, // 13: passerelle.v1.AcceptInviteResponse.peer:type_name -> passerelle.v1.Peer
+	1,  // 14: passerelle.v1.Peer.state:type_name -> passerelle.v1.PeerState
+	51, // 15: passerelle.v1.Peer.last_seen:type_name -> google.protobuf.Timestamp
+	51, // 16: passerelle.v1.Peer.bundle_fetched:type_name -> google.protobuf.Timestamp
+	51, // 17: passerelle.v1.Peer.checkpoint_time:type_name -> google.protobuf.Timestamp
+	16, // 18: passerelle.v1.Peer.lists:type_name -> passerelle.v1.HeldList
+	51, // 19: passerelle.v1.HeldList.published:type_name -> google.protobuf.Timestamp
+	51, // 20: passerelle.v1.HeldList.not_after:type_name -> google.protobuf.Timestamp
+	15, // 21: passerelle.v1.ListPeersResponse.peers:type_name -> passerelle.v1.Peer
+	51, // 22: passerelle.v1.EndPeerResponse.ended:type_name -> google.protobuf.Timestamp
+	52, // 23: passerelle.v1.Agreement.status:type_name -> passerelle.v1.AgreementStatus
+	51, // 24: passerelle.v1.Agreement.not_before:type_name -> google.protobuf.Timestamp
+	51, // 25: passerelle.v1.Agreement.not_after:type_name -> google.protobuf.Timestamp
+	22, // 26: passerelle.v1.Agreement.signatures:type_name -> passerelle.v1.AgreementSignature
+	21, // 27: passerelle.v1.DraftAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
+	53, // 28: passerelle.v1.SignAgreementRequest.signature:type_name -> passerelle.v1.OfficerSignature
+	21, // 29: passerelle.v1.SignAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
+	21, // 30: passerelle.v1.AcceptAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
+	21, // 31: passerelle.v1.ListAgreementsResponse.agreements:type_name -> passerelle.v1.Agreement
+	21, // 32: passerelle.v1.GetAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
+	21, // 33: passerelle.v1.SuspendAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
+	21, // 34: passerelle.v1.ResumeAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
+	38, // 35: passerelle.v1.Officer.trainings:type_name -> passerelle.v1.Training
+	51, // 36: passerelle.v1.Officer.enrolled:type_name -> google.protobuf.Timestamp
+	51, // 37: passerelle.v1.Officer.retired:type_name -> google.protobuf.Timestamp
+	51, // 38: passerelle.v1.Training.until:type_name -> google.protobuf.Timestamp
+	53, // 39: passerelle.v1.ProposeOfficerChangeRequest.signature:type_name -> passerelle.v1.OfficerSignature
+	51, // 40: passerelle.v1.ProposeOfficerChangeResponse.expires:type_name -> google.protobuf.Timestamp
+	37, // 41: passerelle.v1.ProposeOfficerChangeResponse.officer:type_name -> passerelle.v1.Officer
+	37, // 42: passerelle.v1.ListOfficersResponse.officers:type_name -> passerelle.v1.Officer
+	43, // 43: passerelle.v1.ListOfficersResponse.pending:type_name -> passerelle.v1.PendingOfficerChange
+	51, // 44: passerelle.v1.PendingOfficerChange.expires:type_name -> google.protobuf.Timestamp
+	46, // 45: passerelle.v1.SyncPeersResponse.progress:type_name -> passerelle.v1.SyncProgress
+	47, // 46: passerelle.v1.SyncPeersResponse.result:type_name -> passerelle.v1.SyncResult
+	54, // 47: passerelle.v1.SyncResult.refusal:type_name -> passerelle.v1.Refusal
+	51, // 48: passerelle.v1.Key.created:type_name -> google.protobuf.Timestamp
+	51, // 49: passerelle.v1.Key.rotate_by:type_name -> google.protobuf.Timestamp
+	48, // 50: passerelle.v1.ListKeysResponse.keys:type_name -> passerelle.v1.Key
+	2,  // 51: passerelle.v1.AdminService.GetStatus:input_type -> passerelle.v1.GetStatusRequest
+	7,  // 52: passerelle.v1.AdminService.IngestRecords:input_type -> passerelle.v1.IngestRecordsRequest
+	11, // 53: passerelle.v1.AdminService.CreateInvite:input_type -> passerelle.v1.CreateInviteRequest
+	13, // 54: passerelle.v1.AdminService.AcceptInvite:input_type -> passerelle.v1.AcceptInviteRequest
+	17, // 55: passerelle.v1.AdminService.ListPeers:input_type -> passerelle.v1.ListPeersRequest
+	19, // 56: passerelle.v1.AdminService.EndPeer:input_type -> passerelle.v1.EndPeerRequest
+	23, // 57: passerelle.v1.AdminService.DraftAgreement:input_type -> passerelle.v1.DraftAgreementRequest
+	25, // 58: passerelle.v1.AdminService.SignAgreement:input_type -> passerelle.v1.SignAgreementRequest
+	27, // 59: passerelle.v1.AdminService.AcceptAgreement:input_type -> passerelle.v1.AcceptAgreementRequest
+	29, // 60: passerelle.v1.AdminService.ListAgreements:input_type -> passerelle.v1.ListAgreementsRequest
+	31, // 61: passerelle.v1.AdminService.GetAgreement:input_type -> passerelle.v1.GetAgreementRequest
+	33, // 62: passerelle.v1.AdminService.SuspendAgreement:input_type -> passerelle.v1.SuspendAgreementRequest
+	35, // 63: passerelle.v1.AdminService.ResumeAgreement:input_type -> passerelle.v1.ResumeAgreementRequest
+	39, // 64: passerelle.v1.AdminService.ProposeOfficerChange:input_type -> passerelle.v1.ProposeOfficerChangeRequest
+	41, // 65: passerelle.v1.AdminService.ListOfficers:input_type -> passerelle.v1.ListOfficersRequest
+	44, // 66: passerelle.v1.AdminService.SyncPeers:input_type -> passerelle.v1.SyncPeersRequest
+	49, // 67: passerelle.v1.AdminService.ListKeys:input_type -> passerelle.v1.ListKeysRequest
+	3,  // 68: passerelle.v1.AdminService.GetStatus:output_type -> passerelle.v1.GetStatusResponse
+	9,  // 69: passerelle.v1.AdminService.IngestRecords:output_type -> passerelle.v1.IngestRecordsResponse
+	12, // 70: passerelle.v1.AdminService.CreateInvite:output_type -> passerelle.v1.CreateInviteResponse
+	14, // 71: passerelle.v1.AdminService.AcceptInvite:output_type -> passerelle.v1.AcceptInviteResponse
+	18, // 72: passerelle.v1.AdminService.ListPeers:output_type -> passerelle.v1.ListPeersResponse
+	20, // 73: passerelle.v1.AdminService.EndPeer:output_type -> passerelle.v1.EndPeerResponse
+	24, // 74: passerelle.v1.AdminService.DraftAgreement:output_type -> passerelle.v1.DraftAgreementResponse
+	26, // 75: passerelle.v1.AdminService.SignAgreement:output_type -> passerelle.v1.SignAgreementResponse
+	28, // 76: passerelle.v1.AdminService.AcceptAgreement:output_type -> passerelle.v1.AcceptAgreementResponse
+	30, // 77: passerelle.v1.AdminService.ListAgreements:output_type -> passerelle.v1.ListAgreementsResponse
+	32, // 78: passerelle.v1.AdminService.GetAgreement:output_type -> passerelle.v1.GetAgreementResponse
+	34, // 79: passerelle.v1.AdminService.SuspendAgreement:output_type -> passerelle.v1.SuspendAgreementResponse
+	36, // 80: passerelle.v1.AdminService.ResumeAgreement:output_type -> passerelle.v1.ResumeAgreementResponse
+	40, // 81: passerelle.v1.AdminService.ProposeOfficerChange:output_type -> passerelle.v1.ProposeOfficerChangeResponse
+	42, // 82: passerelle.v1.AdminService.ListOfficers:output_type -> passerelle.v1.ListOfficersResponse
+	45, // 83: passerelle.v1.AdminService.SyncPeers:output_type -> passerelle.v1.SyncPeersResponse
+	50, // 84: passerelle.v1.AdminService.ListKeys:output_type -> passerelle.v1.ListKeysResponse
+	68, // [68:85] is the sub-list for method output_type
+	51, // [51:68] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_passerelle_v1_admin_proto_init() }
@@ -4149,7 +4079,7 @@ func file_passerelle_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_passerelle_v1_admin_proto_rawDesc), len(file_passerelle_v1_admin_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   51,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

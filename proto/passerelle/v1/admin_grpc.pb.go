@@ -39,22 +39,25 @@ const (
 	AdminService_ListOfficers_FullMethodName         = "/passerelle.v1.AdminService/ListOfficers"
 	AdminService_SyncPeers_FullMethodName            = "/passerelle.v1.AdminService/SyncPeers"
 	AdminService_ListKeys_FullMethodName             = "/passerelle.v1.AdminService/ListKeys"
-	AdminService_RotateKey_FullMethodName            = "/passerelle.v1.AdminService/RotateKey"
 )
 
 // AdminServiceClient is the client API for AdminService service.
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// AdminService is authorised by SPIFFE ID and role: the operator role for all
-// calls, the legal role for signing and suspending agreements. Every call that
-// changes something is an entry of the internal log.
+// AdminService is authorised by SPIFFE ID and role: operator for running the
+// gateway, legal for signing, accepting, suspending and resuming agreements,
+// administrator for the register of officers. What is only shown, operator, legal
+// officer, auditor and administrator may see. Every change of a federation or an
+// agreement is an entry of the shared log, every signature and every change of the
+// register one of the internal log.
 type AdminServiceClient interface {
 	// GetStatus says how the gateway is.
 	GetStatus(ctx context.Context, in *GetStatusRequest, opts ...grpc.CallOption) (*GetStatusResponse, error)
 	// IngestRecords reads one file of records into a collection. The request is a
 	// header and then the file. Nothing of a file is stored unless all of it was
-	// read; rejected records are reported and the others stored.
+	// read; rejected records are reported and the others stored. The collection is
+	// then published to its askers, before the answer.
 	IngestRecords(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[IngestRecordsRequest, IngestRecordsResponse], error)
 	// CreateInvite makes the signed invite file for a neighbour.
 	CreateInvite(ctx context.Context, in *CreateInviteRequest, opts ...grpc.CallOption) (*CreateInviteResponse, error)
@@ -92,9 +95,6 @@ type AdminServiceClient interface {
 	SyncPeers(ctx context.Context, in *SyncPeersRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SyncPeersResponse], error)
 	// ListKeys lists the keys of the gateway, without their secrets.
 	ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error)
-	// RotateKey makes a new key. For a collection it starts a new epoch, publishes
-	// all its tag sets under it, and destroys the old key after the overlap.
-	RotateKey(ctx context.Context, in *RotateKeyRequest, opts ...grpc.CallOption) (*RotateKeyResponse, error)
 }
 
 type adminServiceClient struct {
@@ -287,29 +287,23 @@ func (c *adminServiceClient) ListKeys(ctx context.Context, in *ListKeysRequest, 
 	return out, nil
 }
 
-func (c *adminServiceClient) RotateKey(ctx context.Context, in *RotateKeyRequest, opts ...grpc.CallOption) (*RotateKeyResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(RotateKeyResponse)
-	err := c.cc.Invoke(ctx, AdminService_RotateKey_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
 //
-// AdminService is authorised by SPIFFE ID and role: the operator role for all
-// calls, the legal role for signing and suspending agreements. Every call that
-// changes something is an entry of the internal log.
+// AdminService is authorised by SPIFFE ID and role: operator for running the
+// gateway, legal for signing, accepting, suspending and resuming agreements,
+// administrator for the register of officers. What is only shown, operator, legal
+// officer, auditor and administrator may see. Every change of a federation or an
+// agreement is an entry of the shared log, every signature and every change of the
+// register one of the internal log.
 type AdminServiceServer interface {
 	// GetStatus says how the gateway is.
 	GetStatus(context.Context, *GetStatusRequest) (*GetStatusResponse, error)
 	// IngestRecords reads one file of records into a collection. The request is a
 	// header and then the file. Nothing of a file is stored unless all of it was
-	// read; rejected records are reported and the others stored.
+	// read; rejected records are reported and the others stored. The collection is
+	// then published to its askers, before the answer.
 	IngestRecords(grpc.ClientStreamingServer[IngestRecordsRequest, IngestRecordsResponse]) error
 	// CreateInvite makes the signed invite file for a neighbour.
 	CreateInvite(context.Context, *CreateInviteRequest) (*CreateInviteResponse, error)
@@ -347,9 +341,6 @@ type AdminServiceServer interface {
 	SyncPeers(*SyncPeersRequest, grpc.ServerStreamingServer[SyncPeersResponse]) error
 	// ListKeys lists the keys of the gateway, without their secrets.
 	ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error)
-	// RotateKey makes a new key. For a collection it starts a new epoch, publishes
-	// all its tag sets under it, and destroys the old key after the overlap.
-	RotateKey(context.Context, *RotateKeyRequest) (*RotateKeyResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -410,9 +401,6 @@ func (UnimplementedAdminServiceServer) SyncPeers(*SyncPeersRequest, grpc.ServerS
 }
 func (UnimplementedAdminServiceServer) ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListKeys not implemented")
-}
-func (UnimplementedAdminServiceServer) RotateKey(context.Context, *RotateKeyRequest) (*RotateKeyResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method RotateKey not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -723,24 +711,6 @@ func _AdminService_ListKeys_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
-func _AdminService_RotateKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(RotateKeyRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(AdminServiceServer).RotateKey(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: AdminService_RotateKey_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(AdminServiceServer).RotateKey(ctx, req.(*RotateKeyRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -807,10 +777,6 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListKeys",
 			Handler:    _AdminService_ListKeys_Handler,
-		},
-		{
-			MethodName: "RotateKey",
-			Handler:    _AdminService_RotateKey_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -547,7 +547,8 @@ func (x *Obligation) GetSentence() string {
 type OfficerSignature struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// SPIFFE ID of the officer, for a case system that passes on the signature of
-	// its user. Empty: the caller. Personal data.
+	// its user. Empty: the caller. Another officer than the caller is refused as
+	// PRECONDITION_FAILED, until a register says which systems may. Personal data.
 	Officer string `protobuf:"bytes,1,opt,name=officer,proto3" json:"officer,omitempty"`
 	// Ed25519 signature, 64 bytes, over the bytes that the field's message names
 	// (proto/SPEC.md, Officers).

@@ -550,11 +550,14 @@ type Candidate struct {
 	Classes []string `protobuf:"bytes,7,rep,name=classes,proto3" json:"classes,omitempty"`
 	// Sum of the evidence weights of the matched classes.
 	Weight uint32 `protobuf:"varint,8,opt,name=weight,proto3" json:"weight,omitempty"`
-	// The grade of the agreement that this weight reaches, such as "strong".
+	// The grade of the agreement that this weight reaches, such as "strong"; empty
+	// if it has no grades.
 	Grade string `protobuf:"bytes,9,opt,name=grade,proto3" json:"grade,omitempty"`
-	// Kind of alert, a code of the agreement; empty if it is not shared.
+	// Kind of alert, the number of a code of the agreement in decimal; empty if it
+	// is not shared.
 	AlertKind string `protobuf:"bytes,10,opt,name=alert_kind,json=alertKind,proto3" json:"alert_kind,omitempty"`
-	// Instruction, a code of the agreement; empty if it is not shared.
+	// Instruction, the number of a code of the agreement in decimal; empty if it is
+	// not shared.
 	Instruction string `protobuf:"bytes,11,opt,name=instruction,proto3" json:"instruction,omitempty"`
 	// Version of the tag sets it was matched against.
 	ListVersion uint64 `protobuf:"varint,12,opt,name=list_version,json=listVersion,proto3" json:"list_version,omitempty"`

@@ -532,8 +532,8 @@ type SyncTagSetRequest struct {
 	// Name of the collection.
 	Collection string `protobuf:"bytes,3,opt,name=collection,proto3" json:"collection,omitempty"`
 	// The list version that the caller holds. The answer has every manifest after
-	// it, so that the caller can check the chain. 0: none; the answer has the newest
-	// manifest alone.
+	// it, so that the caller can check the chain. 0: none; the answer has the whole
+	// chain, from version 1.
 	FromListVersion uint64 `protobuf:"varint,4,opt,name=from_list_version,json=fromListVersion,proto3" json:"from_list_version,omitempty"`
 	// The size of the newest checkpoint of the holder's shared log that the caller
 	// has verified; 0: none.
@@ -791,9 +791,10 @@ func (x *SyncTagSetHeader) GetCheckpoint() *CheckpointProof {
 }
 
 // ManifestChain is manifests of one key class after the version that the caller
-// has, oldest first. The last one of a class is the one to use. A caller that has
-// no version gets the newest alone, and one that has the newest gets none. A
-// caller that is more than 4,096 versions behind is refused as TOO_LARGE.
+// has, oldest first. The last one of a class is the one to use. A caller without a
+// version gets the whole chain, and one that has the newest gets none. A caller
+// that is more than 4,096 versions behind is refused as TOO_LARGE. All manifests
+// of one answer with their proofs are at most 64 MiB.
 type ManifestChain struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Key class, at most 32 bytes.
