@@ -4,8 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -108,8 +112,13 @@ func statusError(err error) error {
 const maxDenials = 16 << 10
 
 // RefusalOf returns what a status of the other side says. It believes a reason
-// only in our domain and only if it knows it, and drops everything else. A status
-// that is none of ours is UNREACHABLE if nothing answered, and else INTERNAL.
+// only in our domain and only if it is one that the other side can have; of
+// denials it takes what has their form. The text of a status is never shown, and
+// of one that may come from our own transport the beginning is kept for our log.
+//
+// A status without a reason is UNREACHABLE if nothing answered; VERSION_UNSUPPORTED
+// if the method is unknown there; PEER_ANSWER_INVALID if the answer is over our
+// limits; and else INTERNAL.
 func RefusalOf(err error) *query.Refusal {
 	if err == nil {
 		return nil
@@ -121,34 +130,60 @@ func RefusalOf(err error) *query.Refusal {
 	if !ok {
 		return query.Refuse(query.Unreachable, err)
 	}
-	refusal := query.Refuse(query.Internal, err)
+	reason, cause := query.Internal, fmt.Errorf("rpc: status %v", st.Code())
 	switch st.Code() {
-	case codes.Unavailable, codes.Canceled, codes.DeadlineExceeded:
-		refusal = query.Refuse(query.Unreachable, err)
+	case codes.Unavailable:
+		reason, cause = query.Unreachable, fmt.Errorf("rpc: status %v: %.200q", st.Code(), st.Message())
+	case codes.Canceled, codes.DeadlineExceeded:
+		reason = query.Unreachable
+	case codes.Unimplemented:
+		reason = query.VersionUnsupported
 	case codes.ResourceExhausted:
-		refusal = query.Refuse(query.TooLarge, err)
+		reason = query.PeerInvalid
 	}
+	var denials []query.Denial
+	var wait time.Duration
 	for _, d := range st.Details() {
 		switch d := d.(type) {
 		case *errdetails.ErrorInfo:
-			reason := query.Reason(d.GetReason())
-			if d.GetDomain() != domain || shapes[reason].text == "" {
+			r := query.Reason(d.GetReason())
+			// What only our own side can find is not for the other to say.
+			if d.GetDomain() != domain || shapes[r].text == "" || r == query.Unreachable || r == query.PeerInvalid {
 				continue
 			}
-			refusal.Reason = reason
-			if denials := d.GetMetadata()["denials"]; len(denials) <= maxDenials {
-				var list []query.Denial
-				if json.Unmarshal([]byte(denials), &list) == nil {
-					refusal.Denials = list
-				}
-			}
+			reason, denials = r, denialsOf(d.GetMetadata()["denials"])
 		case *errdetails.RetryInfo:
-			if wait := d.GetRetryDelay().AsDuration(); wait > 0 && wait <= 24*time.Hour {
-				refusal.RetryAfter = wait
+			if d := d.GetRetryDelay().AsDuration(); d > 0 && d <= 24*time.Hour {
+				wait = d
 			}
 		}
 	}
+	refusal := query.Refuse(reason, cause)
+	refusal.Denials, refusal.RetryAfter = denials, wait
 	return refusal
+}
+
+// denialsOf reads the denials of a status, or none if they do not have their form
+// (Denial in common.proto): they are shown to officers.
+func denialsOf(s string) []query.Denial {
+	if len(s) == 0 || len(s) > maxDenials {
+		return nil
+	}
+	var list []query.Denial
+	if json.Unmarshal([]byte(s), &list) != nil || len(list) > maxRules {
+		return nil
+	}
+	for _, d := range list {
+		for _, f := range []struct {
+			s   string
+			max int
+		}{{d.Rule, 32}, {d.Title, 256}, {d.Citation, 1024}, {d.Sentence, 1024}} {
+			if len(f.s) > f.max || !utf8.ValidString(f.s) || strings.ContainsFunc(f.s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+				return nil
+			}
+		}
+	}
+	return list
 }
 
 // Text returns the fixed text of a reason.
