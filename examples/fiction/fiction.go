@@ -80,18 +80,22 @@ type language struct {
 
 var languages = map[string]*language{
 	Utopia: {
-		begin:  words("Ab Cel Dru Em Fio Gav Hel Ix Jor Kel Lum Mar Nov Or Pel Quil Ros Sil Tam Ul Ver Wen Yl Zan Bri Cas Dol Fen"),
+		begin: words("Ab Cel Dru Em Fio Gav Hel Ix Jor Kel Lum Mar Nov Or Pel Quil Ros Sil Tam Ul Ver Wen Yl " +
+			"Zan Bri Cas Dol Fen"),
 		middle: words("a e i o u ane ile oru emi ala uvi ore ani eta ista unde"),
 		end:    words("ra lo na mis vel dor tha quin la ren sor via bel zo phe mon"),
-		stem:   words("Abra Bolo Cinda Dovo Ferra Gali Hoven Ibra Jolu Kemma Lavo Merri Nolda Opali Perro Quessa Rindo Sova Tello Umbra Vesti Wollo Yarra Zembi Corva Dalmo"),
+		stem: words("Abra Bolo Cinda Dovo Ferra Gali Hoven Ibra Jolu Kemma Lavo Merri Nolda Opali Perro " +
+			"Quessa Rindo Sova Tello Umbra Vesti Wollo Yarra Zembi Corva Dalmo"),
 		link:   words("n r l s nd rt lk st m v d t k ss ll rr"),
 		listed: words("ano usk elle ivar oth emy aris ond"), travelling: words("ilo abur esset orin uda ethe ilma akko"),
 	},
 	Valdera: {
-		begin:  words("Aél Bré Cór Deñ Eli Fró Gañ Hír Ive Jué Kai Leó Mañ Né Oró Pía Qué Riñ Sá Tiñ Ubé Véla Xi Yó Zué Lló Ché Tré"),
+		begin: words("Aél Bré Cór Deñ Eli Fró Gañ Hír Ive Jué Kai Leó Mañ Né Oró Pía Qué Riñ Sá Tiñ Ubé Véla " +
+			"Xi Yó Zué Lló Ché Tré"),
 		middle: words("a e i o u ara eli oña iva era uni ota esi ari olu"),
 		end:    words("lda rio vera ne xo tina dé mar zel lia so que ra bán nor tis"),
-		stem:   words("Alde Barro Cestu Dalva Esco Fuerra Gandu Hierro Istu Jalme Lorva Munde Navo Olmu Pescá Quirru Rodha Salvu Tordé Urbi Vascu Xalu Yerba Zorda Cañu Peñu"),
+		stem: words("Alde Barro Cestu Dalva Esco Fuerra Gandu Hierro Istu Jalme Lorva Munde Navo Olmu Pescá " +
+			"Quirru Rodha Salvu Tordé Urbi Vascu Xalu Yerba Zorda Cañu Peñu"),
 		link:   words("r l s n nd z c m t rd lv st b g d x"),
 		listed: words("aguez oride isco uero anza ebra ozo itar"), travelling: words("amún elda irra ouso urdé ayal ivés obal"),
 		particle: words("da di D'"),
@@ -100,7 +104,8 @@ var languages = map[string]*language{
 		begin:  words("Aas Bjø Dagv Eil Fre Grø Hå Inge Jø Kå Lei Mø Njel Od Pø Ra Sø Tå Ulv Vå Yng Æg Øy Stø Skå Tru Gry Hæ"),
 		middle: words("a e i o u na ve ri la sta mu di se lo hi"),
 		end:    words("rn ld ve nar dis frid mund rik gar bor lin sa lf vin ke ra"),
-		stem:   words("Ask Berg Dal Elv Fjø Gran Hav Isen Jern Kvit Lind Mose Nord Øst Skog Stein Torv Ulve Vind Ørn Bjørke Fure Rå Løv Myr Hegg"),
+		stem: words("Ask Berg Dal Elv Fjø Gran Hav Isen Jern Kvit Lind Mose Nord Øst Skog Stein Torv Ulve " +
+			"Vind Ørn Bjørke Fure Rå Løv Myr Hegg"),
 		link:   words("a e er en s in un ing ar ol or ved il um und esk"),
 		listed: words("haug røst vær nut brenn skår tjønn gard"), travelling: words("dalen moen strøm vang sjø lykke holt bakk"),
 		particle: words("av til"),
@@ -277,8 +282,10 @@ func Documents(country string, n int, seed uint64) []record.Record {
 		s := newSource("documents", country, seed, i)
 		records[i] = record.Record{
 			ID: id(country+"-D", i+1),
-			Documents: []record.Document{{Type: []record.DocumentType{record.Passport, record.Passport, record.IdentityCard, record.Visa}[s.n(4)],
-				Issuer: country, Number: s.number(listedLetters)}},
+			Documents: []record.Document{{
+				Type:   []record.DocumentType{record.Passport, record.Passport, record.IdentityCard, record.Visa}[s.n(4)],
+				Issuer: country, Number: s.number(listedLetters),
+			}},
 			SubjectCategory: "other", ProtectionStatus: "none", Basis: "fact", ReliabilityGrade: "A1", Nominator: "passport-office",
 			Criterion: []string{"lost", "stolen", "stolen-blank"}[s.n(3)], RedressState: "none",
 			LastVerified: s.day(2026, 2026), ReviewBy: s.day(2031, 2031), ListedOn: s.day(2015, 2025),

@@ -74,7 +74,8 @@ func WriteManifestCSV(w io.Writer, subjects []record.Subject) error {
 	out.Write([]string{"reference", "name", "date_of_birth", "sex", "nationality", "document_type", "document_issuer", "document_number"})
 	for i := range subjects {
 		s := &subjects[i]
-		out.Write([]string{s.Ref, s.Name, s.Birth.String(), s.Sex, s.Nationality, string(s.Document.Type), s.Document.Issuer, s.Document.Number})
+		out.Write([]string{s.Ref, s.Name, s.Birth.String(), s.Sex, s.Nationality, string(s.Document.Type),
+			s.Document.Issuer, s.Document.Number})
 	}
 	out.Flush()
 	if err := out.Error(); err != nil {

@@ -343,7 +343,7 @@ func parseDate(s string, order DateOrder) (d record.Date, partly, ok bool) {
 		}
 	}
 	if len(s) == 10 && strings.Contains("-/.", s[4:5]) && s[7] == s[4] || len(s) == 8 {
-		_, err := strconv.ParseUint(strings.Join(strings.FieldsFunc(s, func(r rune) bool { return strings.ContainsRune("-/.", r) }), ""), 10, 32)
+		_, err := strconv.ParseUint(strings.NewReplacer("-", "", "/", "", ".", "").Replace(s), 10, 32)
 		if d, err2 := record.ParseDate(s[:4]); err == nil && err2 == nil {
 			return d, true, true
 		}
