@@ -134,12 +134,6 @@ type Policy interface {
 	BundleDigest() [32]byte
 }
 
-// An Issuer issues certificates to officers: the embedded authority.
-type Issuer interface {
-	// IssueOfficer returns the certificate for a PKCS #10 request, in PEM.
-	IssueOfficer(csr []byte, id string, pub ed25519.PublicKey) ([]byte, error)
-}
-
 // A Contact is what is known of a neighbour from the last exchanges with it.
 type Contact struct {
 	State          PeerState // of PeerNew, PeerOK, PeerUnreachable, PeerIncompatible, PeerDistrusted
@@ -181,10 +175,6 @@ type Config struct {
 	Publisher  Publisher
 	Syncer     Syncer
 	Library    Library
-
-	// Issuer is nil if officers get their certificates from elsewhere, such as a
-	// SPIFFE Workload API.
-	Issuer Issuer
 
 	// Authorities returns the X.509 authorities of our trust domain, in DER.
 	Authorities func() ([][]byte, error)

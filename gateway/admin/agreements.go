@@ -97,23 +97,16 @@ type suspension struct {
 	At      time.Time
 }
 
-// SignAgreement adds the signature of one of our legal officers to an agreement
-// file, and our attestation that the officer is one. by is the SPIFFE ID of the
-// officer, or empty for the caller; signature is the officer's own over
-// [agreement.SigningBytes].
+// SignAgreement adds the signature of the caller, one of our legal officers, to an
+// agreement file, and our attestation that the officer is one. The signature is
+// over [agreement.SigningBytes], with the officer's own key.
 //
 // The agreement must be complete, and say of both parties what we know of them: a
 // refusal whose cause is [ErrTerms] otherwise. A signature of the other party that
 // is there must verify.
-func (a *Admin) SignAgreement(ctx context.Context, caller string, file []byte, by string, signature []byte) (*Agreement, error) {
+func (a *Admin) SignAgreement(ctx context.Context, caller string, file, signature []byte) (*Agreement, error) {
 	now := a.Now()
-	if _, err := a.officerOf(caller, now); err != nil {
-		return nil, err
-	}
-	if by == "" {
-		by = caller
-	}
-	who, err := a.withRole(by, officer.RoleLegal, now)
+	who, err := a.withRole(caller, officer.RoleLegal, now)
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +123,7 @@ func (a *Admin) SignAgreement(ctx context.Context, caller string, file []byte, b
 			return nil, refusal(err)
 		}
 	}
-	if err := g.AddSignature(a.TrustDomain, by, who.PublicKey, signature, a.StatementKey); err != nil {
+	if err := g.AddSignature(a.TrustDomain, caller, who.PublicKey, signature, a.StatementKey); err != nil {
 		return nil, refusal(err)
 	}
 	// The signature is not given out before there is a record of it.

@@ -2,10 +2,7 @@ package admin
 
 import (
 	"context"
-	"crypto/ed25519"
 	"crypto/sha256"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"time"
 
@@ -26,21 +23,14 @@ type Proposal struct {
 
 // ProposeOfficerChange is one administrator's consent to a change of the
 // register: the first makes it wait, and that of another to the same bytes makes
-// it take effect. change is an encoded [officer.Change]; by is the SPIFFE ID of
-// the administrator, or empty for the caller; signature is of
-// [officer.SignChange].
+// it take effect. The caller is the administrator, change is an encoded
+// [officer.Change], and signature is of [officer.SignChange].
 //
 // The consent is an entry of the internal log before it counts, and the new head
 // of the register is another one.
-func (a *Admin) ProposeOfficerChange(ctx context.Context, caller string, change []byte, by string, signature []byte) (*Proposal, error) {
+func (a *Admin) ProposeOfficerChange(ctx context.Context, caller string, change, signature []byte) (*Proposal, error) {
 	now := a.Now()
-	if _, err := a.officerOf(caller, now); err != nil {
-		return nil, err
-	}
-	if by == "" {
-		by = caller
-	}
-	who, err := a.withRole(by, officer.RoleAdministrator, now)
+	who, err := a.withRole(caller, officer.RoleAdministrator, now)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +64,7 @@ func (a *Admin) ProposeOfficerChange(ctx context.Context, caller string, change 
 		}
 	}
 	if !again {
-		p.SignedBy = append(p.SignedBy, by)
+		p.SignedBy = append(p.SignedBy, caller)
 		if err := a.announce(ctx, a.Internal, who, entry.Entry{Kind: entry.KindRegister, Subject: d, Reason: "OFFICER_CONSENT"},
 			func() (err error) {
 				p.Applied, err = a.Officers.Propose(c, who.ID, signature, now)
@@ -203,61 +193,4 @@ func (a *Admin) ListOfficers(ctx context.Context, role officer.Role, retired boo
 			p.Change.Time.Add(officer.ProposalLife)})
 	}
 	return r, nil
-}
-
-// An SVID is a certificate for an officer.
-type SVID struct {
-	Certificates [][]byte // DER, that of the officer first
-	Bundle       [][]byte // DER of the authorities of our trust domain
-	NotAfter     time.Time
-}
-
-// IssueSVID issues a certificate to an enrolled officer. The request is PKCS #10
-// in DER; its signature, with the key that the register has for the officer that
-// it names, is the only authentication.
-//
-// An officer who is unknown, or retired, or has another key, is one and the same
-// refusal: this call must not tell a stranger who works here.
-func (a *Admin) IssueSVID(ctx context.Context, csr []byte) (*SVID, error) {
-	if a.Issuer == nil {
-		return nil, query.Refuse(query.Precondition, errors.New("admin: certificates are issued elsewhere"))
-	}
-	if len(csr) > peer.MaxCSRSize {
-		return nil, query.Refuse(query.TooLarge, peer.ErrRequest)
-	}
-	req, err := x509.ParseCertificateRequest(csr)
-	if err != nil || len(req.URIs) != 1 {
-		return nil, query.Refuse(query.Malformed, peer.ErrRequest)
-	}
-	now := a.Now()
-	o, err := a.officerOf(req.URIs[0].String(), now)
-	if err != nil {
-		return nil, err
-	}
-	if key, ok := req.PublicKey.(ed25519.PublicKey); !ok || !key.Equal(o.PublicKey) || req.CheckSignature() != nil {
-		return nil, query.Refuse(query.NotEnrolled, nil)
-	}
-	chain, err := a.Issuer.IssueOfficer(csr, o.ID, o.PublicKey)
-	if errors.Is(err, peer.ErrRequest) {
-		return nil, query.Refuse(query.NotEnrolled, err)
-	}
-	if err != nil {
-		return nil, query.Refuse(query.Internal, err)
-	}
-	v := &SVID{}
-	for block, rest := pem.Decode(chain); block != nil; block, rest = pem.Decode(rest) {
-		v.Certificates = append(v.Certificates, block.Bytes)
-	}
-	if len(v.Certificates) == 0 {
-		return nil, query.Refuse(query.Internal, errors.New("admin: no certificate was issued"))
-	}
-	leaf, err := x509.ParseCertificate(v.Certificates[0])
-	if err != nil {
-		return nil, query.Refuse(query.Internal, err)
-	}
-	v.NotAfter = leaf.NotAfter
-	if v.Bundle, err = a.Authorities(); err != nil {
-		return nil, query.Refuse(query.Internal, err)
-	}
-	return v, nil
 }
