@@ -176,6 +176,10 @@ type Config struct {
 	Syncer     Syncer
 	Library    Library
 
+	// Issuer is nil if officers get their certificates from elsewhere, such as a
+	// SPIFFE Workload API.
+	Issuer Issuer
+
 	// Authorities returns the X.509 authorities of our trust domain, in DER.
 	Authorities func() ([][]byte, error)
 
