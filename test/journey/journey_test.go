@@ -10,8 +10,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -53,24 +55,27 @@ func (c *clock) Add(d time.Duration) {
 
 // A country is both sides of a gateway, without its listeners.
 type country struct {
-	td        string
-	clock     *clock
-	store     *store.Store
-	shared    *audit.Log
-	internal  *audit.Log
-	sharedLog holder.Log // what the journeys write to; a test may wrap it
-	sharedKey string     // verifier key of the shared log
-	statement ed25519.PrivateKey
-	registry  *agreement.Registry
-	register  *officer.Register
-	officer   officer.PrivateKey
-	auditor   sealed.Identity
-	policy    *policy.Engine
-	oprf      oprf.PrivateKey
-	peers     *peers
-	library   *asker.Library
-	holder    *holder.Holder
-	asker     *asker.Asker
+	td, dir     string
+	secrets     secrets
+	clock       *clock
+	store       *store.Store
+	shared      *audit.Log
+	internal    *audit.Log
+	sharedLog   holder.Log // what the journeys write to; a test may wrap it
+	internalLog asker.Log
+	keys        holder.Keys // nil means the country itself
+	sharedKey   string      // verifier key of the shared log
+	statement   ed25519.PrivateKey
+	registry    *agreement.Registry
+	register    *officer.Register
+	officer     officer.PrivateKey
+	auditor     sealed.Identity
+	policy      *policy.Engine
+	oprf        oprf.PrivateKey
+	peers       *peers
+	library     *asker.Library
+	holder      *holder.Holder
+	asker       *asker.Asker
 }
 
 // peers stands in for the federation: it is a map of the other countries, and
@@ -190,82 +195,129 @@ var engine = sync.OnceValues(func() (*policy.Engine, error) {
 	return policy.NewEngine(context.Background(), policy.Default())
 })
 
+// secrets are the keys of a country, kept so that it can be opened again.
+type secrets struct {
+	Statement, Shared, Internal, Officer, Second, OPRF []byte
+	Auditor                                            string
+	Register                                           []byte
+	Founding                                           [32]byte
+	Agreements                                         [][]byte
+}
+
 func newCountry(t *testing.T, td string, clk *clock) *country {
 	t.Helper()
+	return openCountry(t, t.TempDir(), td, clk)
+}
+
+// openCountry opens the country in dir, and makes it if there is none.
+func openCountry(t *testing.T, dir, td string, clk *clock) *country {
+	t.Helper()
 	ctx := t.Context()
-	c := &country{td: td, clock: clk, oprf: oprf.GeneratePrivateKey(), peers: &peers{known: map[string]*country{},
-		ended: map[string]bool{}, caller: td}}
-	dir := t.TempDir()
-	var err error
-	if c.store, err = store.Open(ctx, filepath.Join(dir, "store")); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.store.Close() })
-	open := func(name string, internal bool) *audit.Log {
-		_, key, _ := ed25519.GenerateKey(nil)
-		origin := td + "/log/" + name
-		signer, verifier, err := audit.NewSigner(origin, key)
+	c := &country{td: td, dir: dir, clock: clk, peers: &peers{known: map[string]*country{}, ended: map[string]bool{}, caller: td}}
+	must := func(err error) {
+		t.Helper()
 		if err != nil {
 			t.Fatal(err)
 		}
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "secrets.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		b = makeSecrets(t, clk)
+		must(os.WriteFile(filepath.Join(dir, "secrets.json"), b, 0o600))
+	} else {
+		must(err)
+	}
+	must(json.Unmarshal(b, &c.secrets))
+	c.store, err = store.Open(ctx, filepath.Join(dir, "store"))
+	must(err)
+	t.Cleanup(func() { c.store.Close() })
+	open := func(name string, seed []byte, internal bool) *audit.Log {
+		key := ed25519.NewKeyFromSeed(seed)
+		origin := td + "/log/" + name
+		signer, verifier, err := audit.NewSigner(origin, key)
+		must(err)
 		if !internal {
-			if c.sharedKey, err = peer.VerifierKey(origin, key.Public().(ed25519.PublicKey)); err != nil {
-				t.Fatal(err)
-			}
+			c.sharedKey, err = peer.VerifierKey(origin, key.Public().(ed25519.PublicKey))
+			must(err)
 		}
 		l, err := audit.Open(ctx, audit.Config{Dir: filepath.Join(dir, name), Origin: origin, Signer: signer, Verifier: verifier,
 			Internal: internal, Interval: audit.MinInterval})
-		if err != nil {
-			t.Fatal(err)
-		}
+		must(err)
 		t.Cleanup(func() { l.Close(context.Background()) })
 		return l
 	}
-	c.shared, c.internal = open("shared", false), open("internal", true)
-	c.sharedLog = c.shared
-	if _, c.statement, err = ed25519.GenerateKey(nil); err != nil {
-		t.Fatal(err)
-	}
-	if c.policy, err = engine(); err != nil {
-		t.Fatal(err)
-	}
-	if c.auditor, err = sealed.GenerateIdentity(); err != nil {
-		t.Fatal(err)
-	}
-	if c.officer, err = officer.GeneratePrivateKey(); err != nil {
-		t.Fatal(err)
-	}
-	second, err := officer.GeneratePrivateKey()
-	if err != nil {
-		t.Fatal(err)
-	}
-	first, founding, err := officer.Found(
-		officer.Officer{ID: "b-bg-2231", Unit: "border-north", PublicKey: c.officer.PublicKey(),
-			Roles:   []officer.Role{officer.RoleAdministrator, officer.RoleAsking},
-			Trained: []officer.Training{{Course: "lookup", Until: clk.Now().AddDate(1, 0, 0)}}},
-		officer.Officer{ID: "b-bg-2232", Unit: "border-north", PublicKey: second.PublicKey(),
-			Roles: []officer.Role{officer.RoleAdministrator}},
-		clk.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c.register, err = officer.Load([][]byte{first}, founding, nil); err != nil {
-		t.Fatal(err)
-	}
+	c.shared, c.internal = open("shared", c.secrets.Shared, false), open("internal", c.secrets.Internal, true)
+	c.sharedLog, c.internalLog = c.shared, c.internal
+	c.statement = ed25519.NewKeyFromSeed(c.secrets.Statement)
+	c.policy, err = engine()
+	must(err)
+	c.auditor, err = sealed.ParseIdentity(c.secrets.Auditor)
+	must(err)
+	c.officer, err = officer.ParsePrivateKey(c.secrets.Officer)
+	must(err)
+	c.oprf, err = oprf.ParsePrivateKey(c.secrets.OPRF)
+	must(err)
+	c.register, err = officer.Load([][]byte{c.secrets.Register}, c.secrets.Founding, nil)
+	must(err)
 	c.registry = agreement.NewRegistry(td, nil)
+	for _, file := range c.secrets.Agreements {
+		g, err := agreement.Parse(file)
+		must(err)
+		_, err = c.registry.Put(file, g.Digest())
+		must(err)
+	}
 	c.library = asker.NewLibrary(c.store)
 	c.build()
 	return c
 }
 
+// makeSecrets makes the keys of a country and the founding of its register.
+func makeSecrets(t *testing.T, clk *clock) []byte {
+	t.Helper()
+	seed := func() []byte {
+		_, key, err := ed25519.GenerateKey(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key.Seed()
+	}
+	s := secrets{Statement: seed(), Shared: seed(), Internal: seed(), Officer: seed(), Second: seed(),
+		OPRF: oprf.GeneratePrivateKey().Bytes()}
+	id, err := sealed.GenerateIdentity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Auditor = id.Reveal()
+	public := func(seed []byte) ed25519.PublicKey { return ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey) }
+	s.Register, s.Founding, err = officer.Found(
+		officer.Officer{ID: "b-bg-2231", Unit: "border-north", PublicKey: public(s.Officer),
+			Roles:   []officer.Role{officer.RoleAdministrator, officer.RoleAsking},
+			Trained: []officer.Training{{Course: "lookup", Until: clk.Now().AddDate(1, 0, 0)}}},
+		officer.Officer{ID: "b-bg-2232", Unit: "border-north", PublicKey: public(s.Second),
+			Roles: []officer.Role{officer.RoleAdministrator}},
+		clk.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(&s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 // build makes the journeys from the parts, which a test may have changed.
 func (c *country) build() {
+	keys := c.keys
+	if keys == nil {
+		keys = c
+	}
 	c.holder = holder.New(holder.Config{TrustDomain: c.td, Gateway: gatewayID(c.td), Origin: c.td + "/log/shared",
-		Software: "test", Peers: c.peers, Agreements: c.registry, Policy: c.policy, Shared: c.sharedLog, Store: c.store, Keys: c,
+		Software: "test", Peers: c.peers, Agreements: c.registry, Policy: c.policy, Shared: c.sharedLog, Store: c.store, Keys: keys,
 		StatementKey: c.statement, Now: c.clock.Now, Logger: slog.New(slog.DiscardHandler)})
 	c.asker = asker.New(asker.Config{TrustDomain: c.td, Gateway: gatewayID(c.td), Country: "UTO", AgencyCode: "uto-bp",
 		Officers: c.register, Agreements: c.registry, Directory: c.peers, Policy: c.policy, Shared: c.sharedLog,
-		Internal: c.internal, Store: c.store, Library: c.library, Sealer: c, StatementKey: c.statement,
+		Internal: c.internalLog, Store: c.store, Library: c.library, Sealer: c, StatementKey: c.statement,
 		Pseudonym: func(id string) (p [16]byte) { copy(p[:], c.td+id); return p },
 		Now:       c.clock.Now})
 }
@@ -302,6 +354,14 @@ func agree(t *testing.T, a, b *country, change func(*agreement.Agreement)) *agre
 	file := g.Bytes()
 	for _, c := range []*country{a, b} {
 		if _, err := c.registry.Put(file, g.Digest()); err != nil {
+			t.Fatal(err)
+		}
+		c.secrets.Agreements = append(c.secrets.Agreements, file)
+		b, err := json.Marshal(&c.secrets)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(c.dir, "secrets.json"), b, 0o600)
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
 	}
