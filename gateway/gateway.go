@@ -44,11 +44,13 @@ import (
 
 	"github.com/passerelle/passerelle/crypto/keys"
 	"github.com/passerelle/passerelle/crypto/sealed"
+	"github.com/passerelle/passerelle/gateway/admin"
 	"github.com/passerelle/passerelle/gateway/agreement"
 	"github.com/passerelle/passerelle/gateway/asker"
 	"github.com/passerelle/passerelle/gateway/audit"
 	"github.com/passerelle/passerelle/gateway/audit/entry"
 	"github.com/passerelle/passerelle/gateway/holder"
+	"github.com/passerelle/passerelle/gateway/inspect"
 	"github.com/passerelle/passerelle/gateway/internal/rpc"
 	"github.com/passerelle/passerelle/gateway/officer"
 	"github.com/passerelle/passerelle/gateway/peer"
@@ -100,7 +102,12 @@ type Gateway struct {
 	library    *asker.Library
 	holder     *holder.Holder
 	asker      *asker.Asker
+	admin      *admin.Admin
+	inspect    *inspect.Inspector
 	servers    *servers
+
+	// Verifier keys of the statement key and the two logs (c2sp.org/signed-note).
+	statementVerifier, sharedVerifier, internalVerifier string
 
 	closers []func(context.Context) error // in order of opening
 }
@@ -162,6 +169,9 @@ func (g *Gateway) openKeys(context.Context) error {
 	if g.statement, err = keys.LoadSigningKey(filepath.Join(dir, statementKeyFile)); err != nil {
 		return err
 	}
+	if g.statementVerifier, err = peer.VerifierKey(g.cfg.TrustDomain+"/statement", g.statement.PublicKey()); err != nil {
+		return err
+	}
 	if g.pseudonyms, err = keys.LoadPseudonymKey(filepath.Join(dir, pseudonymKeyFile)); err != nil {
 		return err
 	}
@@ -177,20 +187,24 @@ func (g *Gateway) openKeys(context.Context) error {
 	return nil
 }
 
-// origin returns the name of one of our logs.
+// origin returns the name of one of our logs, and logDir its folder.
 func (c *Config) origin(name string) string { return c.TrustDomain + "/log/" + name }
+func (c *Config) logDir(name string) string { return filepath.Join(c.Data, "log", name) }
 
 func (g *Gateway) openLogs(ctx context.Context) error {
-	open := func(name, keyFile string, internal bool) (*audit.Log, error) {
+	open := func(name, keyFile string, internal bool, vkey *string) (*audit.Log, error) {
 		key, err := keys.LoadSigningKey(filepath.Join(g.cfg.Data, "keys", keyFile))
 		if err != nil {
+			return nil, err
+		}
+		if *vkey, err = peer.VerifierKey(g.cfg.origin(name), key.PublicKey()); err != nil {
 			return nil, err
 		}
 		signer, verifier, err := audit.NewSigner(g.cfg.origin(name), key.Key())
 		if err != nil {
 			return nil, err
 		}
-		l, err := audit.Open(ctx, audit.Config{Dir: filepath.Join(g.cfg.Data, "log", name), Origin: g.cfg.origin(name),
+		l, err := audit.Open(ctx, audit.Config{Dir: g.cfg.logDir(name), Origin: g.cfg.origin(name),
 			Signer: signer, Verifier: verifier, Internal: internal, Interval: g.cfg.CheckpointInterval, Logger: g.log})
 		if err != nil {
 			return nil, err
@@ -199,10 +213,10 @@ func (g *Gateway) openLogs(ctx context.Context) error {
 		return l, nil
 	}
 	var err error
-	if g.shared, err = open("shared", sharedKeyFile, false); err != nil {
+	if g.shared, err = open("shared", sharedKeyFile, false, &g.sharedVerifier); err != nil {
 		return err
 	}
-	g.internal, err = open("internal", internalKeyFile, true)
+	g.internal, err = open("internal", internalKeyFile, true, &g.internalVerifier)
 	return err
 }
 

@@ -129,6 +129,9 @@ const ConfigFile = "passerelle.yaml"
 
 // createKeys makes all keys of a new gateway.
 func createKeys(c *Config, now time.Time) error {
+	if err := os.MkdirAll(filepath.Join(c.Data, "keys"), 0o700); err != nil {
+		return fmt.Errorf("gateway: %w", err)
+	}
 	for _, name := range []string{statementKeyFile, sharedKeyFile, internalKeyFile} {
 		if _, err := keys.CreateSigningKey(filepath.Join(c.Data, "keys", name)); err != nil {
 			return err

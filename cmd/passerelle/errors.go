@@ -82,7 +82,7 @@ var reasons = map[string]struct{ what, do string }{
 	"AGREEMENT_NOT_YET_VALID": {"the agreement is not in force yet", "`passerelle agreement list` says from when it is"},
 	"AGREEMENT_EXPIRED":       {"the agreement has ended", "the legal officers sign a new one"},
 	"AGREEMENT_SUSPENDED":     {"the agreement is suspended", "ask your legal officer"},
-	"POLICY_DENIED":           {"the rules do not permit this", "the rules below say why; ask your legal officer"},
+	"POLICY_DENIED":           {"the rules do not permit this", "ask your legal officer"},
 	"BUDGET_EXHAUSTED":        {"the budget of the agreement is used up", "wait until it is renewed"},
 	"ROLE_REQUIRED":           {"you do not have the role that this needs", "two administrators can give it to you, see `passerelle officer`"},
 	"NOT_ENROLLED":            {"you are not enrolled at this gateway, or were retired", "ask an administrator, see `passerelle officer add`"},

@@ -236,7 +236,10 @@ func (a *app) printLookup(r *passerellev1.LookupResponse, ask *asker.Ask) error 
 			return err
 		}
 	}
-	a.printObligations(r.GetObligations(), "\n")
+	if len(r.GetObligations()) > 0 {
+		a.outf("\n")
+		a.printObligations(r.GetObligations(), "")
+	}
 	return a.printResults(r.GetResults(), ask)
 }
 
@@ -254,7 +257,7 @@ func qualified(results []*passerellev1.HolderResult) string {
 	case answered == 0:
 		return ", but nobody answered"
 	case answered < len(results):
-		return fmt.Sprintf(" in %d of %d collections; the others did not answer", answered, len(results))
+		return fmt.Sprintf(" in %d of %d collections; about the others see below", answered, len(results))
 	}
 	return ""
 }

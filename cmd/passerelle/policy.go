@@ -92,22 +92,28 @@ func (a *app) policyCheckCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if a.json {
-				rules := make([]ruleReport, 0, len(r.Rules))
-				for _, x := range r.Rules {
-					rules = append(rules, ruleReport{x.ID, x.Title, x.Doors, x.Regimes, x.Citation, x.Verified, x.Limits, x.File})
-				}
-				err = a.printJSON(map[string]any{"digest": hex.EncodeToString(r.Digest[:]), "revision": r.Revision, "files": r.Files,
-					"rules": rules, "problems": problemReports(r.Problems)})
-			} else {
-				err = a.tableRules(name, r)
-			}
-			if err == nil && len(r.Problems) > 0 {
-				err = exited(exitFailed)
-			}
-			return err
+			return a.printCheck(name, r)
 		},
 	}
+}
+
+// printCheck prints what is in a bundle, and fails if something is wrong with it.
+func (a *app) printCheck(name string, r policy.CheckReport) error {
+	var err error
+	if a.json {
+		rules := make([]ruleReport, 0, len(r.Rules))
+		for _, x := range r.Rules {
+			rules = append(rules, ruleReport{x.ID, x.Title, x.Doors, x.Regimes, x.Citation, x.Verified, x.Limits, x.File})
+		}
+		err = a.printJSON(map[string]any{"ok": len(r.Problems) == 0, "digest": hex.EncodeToString(r.Digest[:]), "revision": r.Revision,
+			"files": r.Files, "rules": rules, "problems": problemReports(r.Problems)})
+	} else {
+		err = a.tableRules(name, r)
+	}
+	if err == nil && len(r.Problems) > 0 {
+		err = exited(exitFailed)
+	}
+	return err
 }
 
 func (a *app) tableRules(name string, r policy.CheckReport) error {
@@ -151,6 +157,11 @@ func (a *app) policyTestCommand() *cobra.Command {
 			}
 			if fsys == nil {
 				return a.testBuiltIn(cmd.Context())
+			}
+			if c, err := policy.Check(cmd.Context(), fsys); err != nil {
+				return err
+			} else if len(c.Problems) > 0 {
+				return a.printCheck(name, c)
 			}
 			r, err := policy.Test(cmd.Context(), fsys)
 			if err != nil {
@@ -292,12 +303,9 @@ func (a *app) printDecision(d *passerellev1.ExplainedDecision) {
 // printObligations prints duties, if there are any.
 func (a *app) printObligations(list []*passerellev1.Obligation, indent string) {
 	for _, o := range list {
-		what := o.GetKind()
-		if o.GetValue() != "" {
-			what += " " + o.GetValue()
-		}
-		if o.GetSentence() != "" {
-			what = o.GetSentence()
+		what := o.GetSentence()
+		if what == "" {
+			what = strings.TrimSpace(o.GetKind() + " " + o.GetValue())
 		}
 		a.outf("%sYou must     %s (%s)\n", indent, printable(what), printable(o.GetRule()))
 	}

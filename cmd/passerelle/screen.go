@@ -192,7 +192,10 @@ func (a *app) printScreen(s *passerellev1.ScreenSummary, candidates []*passerell
 			listed(s.GetSkipped()))
 	}
 	a.noteRejected(report)
-	a.printObligations(s.GetObligations(), "\n")
+	if len(s.GetObligations()) > 0 {
+		a.outf("\n")
+		a.printObligations(s.GetObligations(), "")
+	}
 	return a.printResults(s.GetResults(), ask)
 }
 

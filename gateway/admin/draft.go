@@ -40,10 +40,6 @@ type Draft struct {
 	// border_control and terrorism.
 	Competences []string `yaml:"competences"`
 
-	// PeerAgencyCode is the code of the neighbour's agency. Empty: made of its
-	// country and name.
-	PeerAgencyCode string `yaml:"peer_agency_code"`
-
 	OffenceClasses []string       `yaml:"offence_classes"`
 	Urgencies      []string       `yaml:"urgencies"`
 	Regimes        []string       `yaml:"regimes"`
@@ -213,13 +209,9 @@ func (a *Admin) build(d *Draft, now time.Time, out *Drafted) *agreement.Agreemen
 		return nil
 	}
 	competences := orDefault(d.Competences, "border_control", "terrorism")
-	code := d.PeerAgencyCode
-	if code == "" {
-		code = agencyCode(p.Country, p.Agency)
-	}
 	ours := agreement.Party{Country: a.Country, TrustDomain: a.TrustDomain, Gateway: a.Gateway,
 		AgencyCode: strings.ToLower(a.AgencyCode), Agency: a.Agency, Competences: competences}
-	theirs := agreement.Party{Country: p.Country, TrustDomain: p.TrustDomain, Gateway: p.Gateways[0], AgencyCode: code,
+	theirs := agreement.Party{Country: p.Country, TrustDomain: p.TrustDomain, Gateway: p.Gateways[0], AgencyCode: p.AgencyCode,
 		Agency: p.Agency, Competences: competences}
 	g := agreement.New(a.draftID(d), ours, theirs, d.From)
 	g.ValidTo = g.ValidFrom.AddDate(0, 0, d.Days)
@@ -255,27 +247,6 @@ func (a *Admin) draftID(d *Draft) string {
 		id = id[:47] + "-" + hex.EncodeToString(sum[:8])
 	}
 	return id
-}
-
-// agencyCode returns a code made of the name of an agency.
-func agencyCode(country, agency string) string {
-	var b strings.Builder
-	b.WriteString(strings.ToLower(country))
-	gap := true
-	for _, r := range strings.ToLower(agency) {
-		switch {
-		case r >= 'a' && r <= 'z' || r >= '0' && r <= '9':
-			if gap {
-				b.WriteByte('-')
-			}
-			gap = false
-			b.WriteRune(r)
-		default:
-			gap = true
-		}
-	}
-	s := b.String()
-	return s[:min(len(s), 64)]
 }
 
 // sides returns the trust domains that "ours", "theirs", "both" or a name means.

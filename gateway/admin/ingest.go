@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"time"
 
@@ -49,14 +50,14 @@ type IngestReport struct {
 	Read                               int // records in the file
 	Added, Changed, Unchanged, Removed int
 	Rejected                           int
-	Rejections                         []Rejection // the first MaxRejections
-	LookupKeys                         int         // of the stored records
-	WithoutKeys                        int         // stored records that nobody can find
-	Gaps                               int         // names, births and documents that yield no key
-	GapList                            []Rejection // the first MaxRejections
-	Total                              int64       // records in the collection now
-	Published                          []Publication
-	NotPublished                       []string // askers for whom publishing failed; the next round tries again
+	Rejections                         []Rejection     // the first MaxRejections
+	LookupKeys                         int             // of the stored records
+	WithoutKeys                        int             // stored records that nobody can find
+	Gaps                               int             // names, births and documents that yield no key
+	GapList                            []Rejection     // the first MaxRejections
+	Total                              int64           // records in the collection now
+	Published                          []PublishedList // to whom it is up to date
+	NotPublished                       []string        // askers for whom publishing failed; the next round tries again
 }
 
 // errUnusable is yielded to the store so that it keeps nothing of the file.
@@ -109,7 +110,18 @@ func (a *Admin) Ingest(ctx context.Context, caller string, h IngestHeader, r io.
 	}
 	a.log.InfoContext(ctx, "records ingested", "collection", h.Collection, "read", in.report.Read,
 		"rejected", in.report.Rejected, "total", in.report.Total)
-	in.report.Published, in.report.NotPublished = a.publish(ctx, "", h.Collection, progress)
+	published, failed := a.publish(ctx, "", h.Collection, progress)
+	in.report.NotPublished = failed
+	// What is published now, also where nothing had to be built.
+	status, err := a.collectionStatus(context.WithoutCancel(ctx), h.Collection)
+	if err != nil {
+		return nil, refusal(err)
+	}
+	for _, l := range status.Lists {
+		if slices.ContainsFunc(published, func(p Publication) bool { return p.Asker == l.Asker }) {
+			in.report.Published = append(in.report.Published, l)
+		}
+	}
 	return in.report, nil
 }
 

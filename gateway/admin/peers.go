@@ -61,7 +61,7 @@ func (a *Admin) Invite(ctx context.Context, caller string) (*Invite, error) {
 	created := now.UTC().Truncate(time.Second)
 	i := &peer.Invite{
 		Version: peer.InviteVersion, TrustDomain: a.TrustDomain, GatewayID: a.Gateway, Endpoint: a.Endpoint,
-		Country: a.Country, Agency: a.Agency, Profile: a.Profile, BundleURL: a.BundleURL,
+		Country: a.Country, Agency: a.Agency, AgencyCode: strings.ToLower(a.AgencyCode), Profile: a.Profile, BundleURL: a.BundleURL,
 		SigningKey: a.StatementVerifier, LogKey: a.LogVerifier, WitnessKey: a.WitnessVerifier,
 		Created: created, NotAfter: created.Add(InviteLife), KeyCommitments: commitments, BundleAuthorities: authorities,
 	}

@@ -92,7 +92,14 @@ func (h *Holder) SyncTagSet(ctx context.Context, caller Caller, req query.SyncRe
 		return err
 	}
 	if len(heads) == 0 {
-		return query.Refuse(query.NotFound, errors.New("holder: nothing is published yet"))
+		// The agreement is new. Its first version is made now, or waited for if it
+		// is being made; later ones are made when something changes, never on demand.
+		if _, err := h.Publish(ctx, caller.TrustDomain, req.Collection, nil); err != nil {
+			return query.Refuse(query.NotFound, err)
+		}
+		if heads, err = h.heads(ctx, caller, req.Collection, c.Classes); err != nil {
+			return err
+		}
 	}
 	head, err := h.header(ctx, caller, req, heads)
 	if err != nil {

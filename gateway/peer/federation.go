@@ -59,6 +59,7 @@ type Peer struct {
 	Endpoint    string   // where its gateway listens, host:port
 	Country     string   // 2 or 3 letters
 	Agency      string   // name for people
+	AgencyCode  string   // in agreements
 	Profile     string   // how its bundle is kept up to date
 	BundleURL   string   // with https_ profiles only
 
@@ -259,6 +260,7 @@ func (f *Federation) apply(i *Invite, now time.Time, operator bool) (Peer, error
 		Endpoint:       i.Endpoint,
 		Country:        i.Country,
 		Agency:         i.Agency,
+		AgencyCode:     i.AgencyCode,
 		Profile:        i.Profile,
 		BundleURL:      i.BundleURL,
 		Authorities:    i.BundleAuthorities,

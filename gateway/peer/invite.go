@@ -103,6 +103,9 @@ type Invite struct {
 	// printable text.
 	Agency string
 
+	// AgencyCode is its code in agreements, 1 to 64 of a-z, 0-9, ".", "-", "_", "+".
+	AgencyCode string
+
 	// Profile is one of the three profiles above.
 	Profile string
 
@@ -222,6 +225,9 @@ func (i *Invite) check() error {
 	}
 	if !printable(i.Agency, 1, 128) {
 		return bad("agency")
+	}
+	if n := len(i.AgencyCode); n < 1 || n > 64 || strings.Trim(i.AgencyCode, "abcdefghijklmnopqrstuvwxyz0123456789.-_+") != "" {
+		return bad("agency-code")
 	}
 	switch i.Profile {
 	case ProfileInvite:
@@ -358,6 +364,7 @@ func (i *Invite) text() []byte {
 	line("endpoint", i.Endpoint)
 	line("country", i.Country)
 	line("agency", i.Agency)
+	line("agency-code", i.AgencyCode)
 	line("profile", i.Profile)
 	if i.BundleURL != "" {
 		line("bundle-url", i.BundleURL)
@@ -403,6 +410,7 @@ func (i *Invite) Sign(key ed25519.PrivateKey) error {
 //	endpoint: <host>:<port>
 //	country: <2 or 3 letters>
 //	agency: <text>
+//	agency-code: <code>
 //	profile: invite | https_spiffe | https_web
 //	bundle-url: <URL>                          with https_ profiles only
 //	signing-key: <verifier key>
@@ -499,6 +507,8 @@ func parseInviteText(text string) (*Invite, error) {
 			i.Country = value
 		case "agency":
 			i.Agency = value
+		case "agency-code":
+			i.AgencyCode = value
 		case "profile":
 			i.Profile = value
 		case "bundle-url":

@@ -93,6 +93,7 @@ func (c *country) unsigned(t testing.TB) *peer.Invite {
 		Endpoint:          "gateway." + c.td + ":8443",
 		Country:           "UTO",
 		Agency:            "Border Agency of Utopia",
+		AgencyCode:        "uto-border",
 		Profile:           peer.ProfileInvite,
 		SigningKey:        verifierKey(t, c.td+"/statement", c.key.Public().(ed25519.PublicKey)),
 		LogKey:            verifierKey(t, c.td+"/shared", c.logKey),

@@ -62,12 +62,8 @@ func (s *adminServer) GetStatus(ctx context.Context, _ *pb.GetStatusRequest) (*p
 		out.Components = append(out.Components, &pb.ComponentStatus{Name: c.Name, Health: pb.Health(c.Health), Sentence: c.Sentence})
 	}
 	for _, c := range v.Collections {
-		p := &pb.CollectionStatus{Collection: c.Name, Records: size(c.Records), Ingested: timestamp(c.Ingested)}
-		for _, l := range c.Lists {
-			p.Lists = append(p.Lists, &pb.PublishedList{Asker: l.Asker, ListVersion: l.ListVersion, Epoch: l.Epoch, Tags: l.Tags,
-				Published: timestamp(l.Published), Records: size(l.Records), Withheld: size(l.Withheld)})
-		}
-		out.Collections = append(out.Collections, p)
+		out.Collections = append(out.Collections, &pb.CollectionStatus{Collection: c.Name, Records: size(c.Records),
+			Ingested: timestamp(c.Ingested), Lists: listsProto(c.Lists)})
 	}
 	return out, nil
 }
@@ -101,18 +97,21 @@ func (s *adminServer) IngestRecords(stream grpc.ClientStreamingServer[pb.IngestR
 	if err != nil {
 		return err
 	}
-	out := &pb.IngestRecordsResponse{
+	return stream.SendAndClose(&pb.IngestRecordsResponse{
 		Format: report.Format, Read: number(report.Read), Added: number(report.Added), Changed: number(report.Changed),
 		Unchanged: number(report.Unchanged), Removed: number(report.Removed), Rejected: number(report.Rejected),
 		Rejections: rejectionsProto(report.Rejections), LookupKeys: number(report.LookupKeys), Total: size(report.Total),
 		WithoutKeys: number(report.WithoutKeys), Gaps: number(report.Gaps), GapList: rejectionsProto(report.GapList),
-		NotPublished: report.NotPublished,
+		Published: listsProto(report.Published), NotPublished: report.NotPublished,
+	})
+}
+
+func listsProto(list []admin.PublishedList) (out []*pb.PublishedList) {
+	for _, l := range list {
+		out = append(out, &pb.PublishedList{Asker: l.Asker, ListVersion: l.ListVersion, Epoch: l.Epoch, Tags: l.Tags,
+			Published: timestamp(l.Published), Records: size(l.Records), Withheld: size(l.Withheld)})
 	}
-	for _, p := range report.Published {
-		out.Published = append(out.Published, &pb.PublishedList{Asker: p.Asker, ListVersion: p.ListVersion, Epoch: p.Epoch, Tags: p.Tags,
-			Records: number(p.Published), Withheld: number(p.Records - p.Published)})
-	}
-	return stream.SendAndClose(out)
+	return out
 }
 
 // A fileReader is the file in the messages of a stream.

@@ -1,0 +1,300 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/passerelle/passerelle/crypto/keys"
+	"github.com/passerelle/passerelle/gateway/admin"
+	"github.com/passerelle/passerelle/gateway/asker"
+	"github.com/passerelle/passerelle/gateway/audit"
+	"github.com/passerelle/passerelle/gateway/holder"
+	"github.com/passerelle/passerelle/gateway/inspect"
+	"github.com/passerelle/passerelle/gateway/internal/rpc"
+	"github.com/passerelle/passerelle/gateway/peer"
+)
+
+// stopGrace is how long calls under way may take to end when a gateway stops.
+const stopGrace = 10 * time.Second
+
+// servers are the two listeners and what serves them.
+type servers struct {
+	peers, local            *grpc.Server
+	peerSocket, localSocket net.Listener
+}
+
+// openServers opens the listeners, so that a wrong address or a socket in use is
+// found before anything is served.
+func (g *Gateway) openServers(ctx context.Context) error {
+	s := &servers{}
+	var err error
+	if s.peerSocket, err = net.Listen("tcp", g.cfg.Listen); err != nil {
+		return fmt.Errorf("gateway: config: listen: %w", err)
+	}
+	g.onClose(func(context.Context) error { return closed(s.peerSocket.Close()) })
+	if s.localSocket, err = listenSocket(g.cfg.Socket); err != nil {
+		return fmt.Errorf("gateway: config: socket: %w", err)
+	}
+	g.onClose(func(context.Context) error { return closed(s.localSocket.Close()) })
+
+	g.admin, err = admin.New(ctx, g.adminConfig(s.peerSocket.Addr().String()))
+	if err != nil {
+		return err
+	}
+	g.onClose(g.admin.Close)
+	if g.inspect, err = inspect.New(g.inspectConfig()); err != nil {
+		return err
+	}
+
+	if s.peers, err = rpc.NewPeerServer(rpc.PeerConfig{
+		Holder: g.holder, Federation: g.federation, MaxQueries: g.cfg.MaxQueries,
+		TLS:     peer.ServerTLS(g.source, g.federation, g.federation.Authorize, g.now),
+		Options: g.opts.ServerOptions, Logger: g.log,
+	}); err != nil {
+		return err
+	}
+	if s.local, err = rpc.NewLocalServer(rpc.LocalConfig{
+		Register: g.register, TrustDomain: g.cfg.TrustDomain, Now: g.now,
+		TLS:      peer.LocalServerTLS(g.source, g.cfg.TrustDomain, g.now),
+		Services: []rpc.Service{rpc.NationalService(g.asker), rpc.AdminService(g.admin), rpc.IdentityService(g.admin)},
+		Options:  g.opts.ServerOptions, Logger: g.log,
+	}); err != nil {
+		return err
+	}
+	g.servers = s
+	return nil
+}
+
+// closed forgets that a listener was closed before, by its server.
+func closed(err error) error {
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// listenSocket listens on a Unix socket that only our own user may reach. A socket
+// that a crash left behind is replaced; one that answers is in use.
+func listenSocket(path string) (net.Listener, error) {
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		c.Close()
+		return nil, errors.New("another process listens on it")
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	return l, os.Chmod(path, 0o600)
+}
+
+// Endpoint returns the address on which neighbours reach us.
+func (g *Gateway) Endpoint() string { return g.servers.peerSocket.Addr().String() }
+
+// Serve answers neighbours and officers until ctx ends or a listener fails, and
+// then closes the gateway: calls under way are given a moment to end.
+func (g *Gateway) Serve(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	for _, s := range []struct {
+		server *grpc.Server
+		socket net.Listener
+	}{{g.servers.peers, g.servers.peerSocket}, {g.servers.local, g.servers.localSocket}} {
+		wg.Go(func() {
+			if err := s.server.Serve(s.socket); err != nil {
+				cancel(fmt.Errorf("gateway: serving: %w", err))
+			}
+		})
+	}
+	wg.Go(func() { g.maintain(ctx) })
+	g.log.InfoContext(ctx, "gateway ready", "gateway", g.cfg.ID(), "endpoint", g.Endpoint(), "bundle", g.engine.Revision())
+	<-ctx.Done()
+
+	// Neighbours first: our own officers may still read why.
+	for _, s := range []*grpc.Server{g.servers.peers, g.servers.local} {
+		stop(s)
+	}
+	wg.Wait()
+	err := g.Close(context.WithoutCancel(ctx))
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		err = errors.Join(cause, err)
+	}
+	return err
+}
+
+// stop stops a server gracefully, and at the end of stopGrace at once.
+func stop(s *grpc.Server) {
+	done := make(chan struct{})
+	go func() {
+		s.GracefulStop()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(stopGrace):
+		s.Stop()
+		<-done
+	}
+}
+
+const (
+	maintainEvery = time.Minute // what follows is looked at
+	purgeEvery    = time.Hour   // expired content is erased
+	rotateEvery   = 24 * time.Hour
+)
+
+// maintain does what a gateway does by itself: it publishes lists that have
+// changed, synchronises those of neighbours in the rounds of their agreements,
+// erases what has expired, and renews the authority.
+func (g *Gateway) maintain(ctx context.Context) {
+	ticker := time.NewTicker(maintainEvery)
+	defer ticker.Stop()
+	var purged, rotated time.Time
+	for {
+		now := g.now()
+		if now.Sub(purged) >= purgeEvery {
+			purged = now
+			g.purge(ctx, now)
+		}
+		if g.authority != nil && now.Sub(rotated) >= rotateEvery {
+			rotated = now
+			if changed, err := g.authority.Rotate(); err != nil {
+				g.log.ErrorContext(ctx, "authority not rotated", "err", err)
+			} else if changed {
+				g.log.WarnContext(ctx, "the authority has changed: send every neighbour a new invite")
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if _, err := g.holder.PublishAll(ctx, nil); err != nil && ctx.Err() == nil {
+			g.log.ErrorContext(ctx, "lists not published", "err", err)
+		}
+		g.syncDue(ctx)
+	}
+}
+
+// purge erases what has expired.
+func (g *Gateway) purge(ctx context.Context, now time.Time) {
+	if _, err := g.store.PurgeExpired(ctx, now); err != nil {
+		g.log.ErrorContext(ctx, "expired content not erased", "err", err)
+	}
+	if _, err := g.store.CollectSegments(ctx, now.Add(-purgeEvery)); err != nil {
+		g.log.ErrorContext(ctx, "unused segments not removed", "err", err)
+	}
+}
+
+// syncDue synchronises the lists whose round has passed. Lists that we never had
+// are fetched, too.
+func (g *Gateway) syncDue(ctx context.Context) {
+	now := g.now()
+	confirmed := make(map[[2]string]time.Time)
+	for _, l := range g.library.Lists() {
+		confirmed[[2]string{l.Holder, l.Collection}] = l.Confirmed
+	}
+	for _, info := range g.agreements.List(now) {
+		other, err := info.Agreement.Other(g.cfg.TrustDomain)
+		if err != nil || info.State.Err() != nil || info.Superseded {
+			continue
+		}
+		for _, c := range info.Agreement.Held(other.TrustDomain) {
+			if now.Sub(confirmed[[2]string{c.Holder, c.Name}]) >= time.Duration(c.Round) {
+				g.asker.Sync(ctx, c.Holder, c.Name, nil)
+			}
+		}
+	}
+}
+
+// adminConfig is what the operator's journey is made of.
+func (g *Gateway) adminConfig(listening string) admin.Config {
+	endpoint := g.cfg.Endpoint
+	if _, port, err := net.SplitHostPort(endpoint); err == nil && port == "0" {
+		endpoint = listening // the port that the system chose
+	}
+	c := admin.Config{
+		TrustDomain: g.cfg.TrustDomain, Gateway: g.cfg.ID(), Endpoint: endpoint, Country: g.cfg.Country, Agency: g.cfg.Agency,
+		AgencyCode: g.cfg.AgencyCode, Software: Software, Store: g.store, Federation: g.federation, Agreements: g.agreements,
+		Officers: g.register, Shared: g.shared, Internal: g.internal, Policy: g.engine, Keys: g.keyring,
+		Publisher: publisher{g.holder}, Syncer: syncer{g}, Library: g.library,
+		Authorities:       func() ([][]byte, error) { return peer.Authorities(g.source, g.cfg.TrustDomain) },
+		SVIDNotAfter:      g.svidNotAfter,
+		StatementKey:      g.statement.Key(),
+		StatementVerifier: g.statementVerifier, LogVerifier: g.sharedVerifier,
+		Pseudonym: g.Pseudonym, Started: g.now(), Now: g.now, Logger: g.log,
+	}
+	for _, l := range g.cfg.Collections {
+		c.Collections = append(c.Collections, admin.Collection{Name: l.Name, Category: l.Category})
+	}
+	if g.authority != nil {
+		c.Issuer = g.authority
+	}
+	return c
+}
+
+func (g *Gateway) svidNotAfter() (time.Time, error) {
+	svid, err := g.source.GetX509SVID()
+	if err != nil {
+		return time.Time{}, err
+	}
+	return svid.Certificates[0].NotAfter, nil
+}
+
+// Epochs implements admin.Keys.
+func (k *keyring) Epochs(collection string) ([]keys.Epoch, error) {
+	ring, ok := k.rings[collection]
+	if !ok {
+		return nil, fmt.Errorf("gateway: collection %q is not configured", collection)
+	}
+	return ring.Epochs()
+}
+
+// A publisher is the holder as the operator's journey sees it.
+type publisher struct{ h *holder.Holder }
+
+func (p publisher) Publish(ctx context.Context, asker, collection string, progress admin.PublishProgress) (*admin.Publication, error) {
+	r, err := p.h.Publish(ctx, asker, collection, holder.Progress(progress))
+	if err != nil {
+		return nil, err
+	}
+	return &admin.Publication{Asker: r.Asker, Collection: r.Collection, ListVersion: r.ListVersion, Epoch: r.Epoch,
+		Unchanged: r.Unchanged, Records: r.Records, Published: r.Published, Tags: r.Tags}, nil
+}
+
+// A syncer is the asker as the operator's journey sees it.
+type syncer struct{ g *Gateway }
+
+func (s syncer) Sync(ctx context.Context, holder, collection string, progress admin.SyncProgress) []admin.SyncResult {
+	var out []admin.SyncResult
+	for _, r := range s.g.asker.Sync(ctx, holder, collection, asker.SyncProgress(progress)) {
+		out = append(out, admin.SyncResult{Holder: r.Holder, Collection: r.Collection, From: r.From, To: r.To, Tags: r.Tags,
+			Bytes: r.Bytes, Refusal: r.Refusal})
+	}
+	return out
+}
+
+// inspectConfig is what the auditor's journey is made of.
+func (g *Gateway) inspectConfig() inspect.Config {
+	source := func(name string, l *audit.Log, key string) inspect.Source {
+		return inspect.Source{Log: l, Files: os.DirFS(g.cfg.logDir(name)), Key: key}
+	}
+	return inspect.Config{
+		TrustDomain: g.cfg.TrustDomain, Gateway: g.cfg.ID(),
+		Shared:   source("shared", g.shared, g.sharedVerifier),
+		Internal: source("internal", g.internal, g.internalVerifier),
+		Store:    g.store, Policy: g.engine, Peers: g.directory, Officers: g.register,
+		StatementKey: g.statement.PublicKey(), Pseudonym: g.Pseudonym, Now: g.now,
+	}
+}
