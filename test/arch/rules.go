@@ -52,8 +52,9 @@ var House = Rules{
 			"gateway/record", "gateway/agreement", "gateway/officer", "gateway/peer", "gateway/query",
 			"gateway/audit/entry", "gateway/internal/telemetry",
 		},
-		{"gateway/ingest", "gateway/store", "gateway/audit", "gateway/budget", "gateway/facts"},
-		{"gateway/holder", "gateway/asker", "gateway/followup", "gateway/inspect"},
+		// examples/fiction makes records for the demo, the benchmark and tests
+		{"gateway/ingest", "gateway/store", "gateway/audit", "gateway/budget", "gateway/facts", "examples/fiction"},
+		{"gateway/holder", "gateway/asker", "gateway/admin", "gateway/followup", "gateway/inspect"},
 		{"gateway/internal/rpc"},
 		{"gateway!"},
 		{"cmd/passerelle", "cmd/passerelle-verify"},
