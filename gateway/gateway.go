@@ -351,7 +351,8 @@ func (g *Gateway) openJourneys(ctx context.Context) error {
 	g.library = asker.NewLibrary(g.store)
 	g.holder = holder.New(holder.Config{
 		TrustDomain: g.cfg.TrustDomain, Gateway: g.cfg.ID(), Origin: g.shared.Origin(), Software: Software,
-		Peers: g.directory, Agreements: g.agreements, Policy: g.engine, Shared: g.shared, Store: g.store, Keys: g.keyring,
+		Peers: g.directory, Agreements: g.agreements, Policy: g.engine, Shared: g.shared, Internal: g.internal,
+		Store: g.store, Keys: g.keyring,
 		StatementKey: g.statement.Key(), Now: g.now, Logger: g.log,
 	})
 	g.asker = asker.New(asker.Config{

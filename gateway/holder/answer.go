@@ -264,10 +264,31 @@ func (h *Holder) begin(ctx context.Context, r *run) (*query.Answer, error) {
 		return nil, query.Refuse(query.StorageUnavailable, err)
 	}
 	if state.Progress == store.New {
-		return nil, nil
+		return nil, h.notify(ctx, r, state.Used)
 	}
 	return replay(state)
 }
+
+// notify tells our auditors that the query took a budget past a mark of RU-11:
+// with an entry of the internal log, once for each mark and window. The asker's
+// auditors are told by its own gateway, from the refusals it gets.
+func (h *Holder) notify(ctx context.Context, r *run, used []int64) error {
+	for i, c := range r.charges {
+		for _, mark := range budget.Notices(used[i]-c.Amount, used[i], c.Limit) {
+			e := &entry.Entry{Kind: entry.KindBudgetNotice, Time: h.Now().UnixMilli(), Query: r.req.ID,
+				Direction: entry.DirectionAnswered, Asker: r.caller.Gateway, Holder: h.Gateway, Agreement: r.agreement.ID,
+				Purpose: r.req.Facts.Purpose, Collection: r.collection.Name, Reason: notices[mark]}
+			if _, err := h.Internal.Append(ctx, e); err != nil {
+				return h.fail(ctx, r, query.Refuse(query.AuditUnavailable, err))
+			}
+			h.log.WarnContext(ctx, "budget mark passed", "peer", r.caller.TrustDomain, "agreement", r.agreement.ID, "reason", notices[mark])
+		}
+	}
+	return nil
+}
+
+// notices are the reasons of the entries about budgets.
+var notices = map[budget.Threshold]string{budget.Warning: "BUDGET_WARNING", budget.Exhausted: "BUDGET_EXHAUSTED"}
 
 // known returns what an earlier call with the same id and digest got, or a
 // refusal if the id was used with another digest, or neither.

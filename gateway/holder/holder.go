@@ -77,6 +77,12 @@ type Log interface {
 	ProveConsistency(ctx context.Context, old, new uint64) ([][32]byte, error)
 }
 
+// Internal is the internal log, as far as a holder uses it: for what the
+// neighbours must not see, such as how far a budget is used.
+type Internal interface {
+	Append(ctx context.Context, e *entry.Entry) (audit.Position, error)
+}
+
 // Keys gives the server of a collection's epoch. A destroyed epoch has none.
 type Keys interface {
 	// Server returns the server of an epoch that may still be evaluated.
@@ -102,6 +108,7 @@ type Config struct {
 	Agreements   *agreement.Registry
 	Policy       Policy
 	Shared       Log
+	Internal     Internal
 	Store        *store.Store
 	Keys         Keys
 	StatementKey ed25519.PrivateKey

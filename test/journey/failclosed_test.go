@@ -332,6 +332,35 @@ func TestRetry(t *testing.T) {
 	}
 }
 
+// TestBudgetNotices uses a budget up: the holder's auditors are told at 80 % and at
+// 100 %, once each, and the query after that is refused by rule RU-11.
+func TestBudgetNotices(t *testing.T) {
+	t.Parallel()
+	a, b := pair(t, 3, func(g *agreement.Agreement) { g.Budgets[0].PerDay, g.Budgets[0].Burst = 20, 20 })
+	from := b.internal.Size()
+	for i := range 5 {
+		if r, err := a.ask(t, nil, traveller(1)); err != nil || r.Targets[0].Refusal != nil {
+			t.Fatalf("query %d: %v, %v", i, r, err)
+		}
+	}
+	reasons := make(map[string]int)
+	for e, err := range b.internal.Entries(t.Context(), from, b.internal.Size()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		reasons[e.Entry.Reason]++
+	}
+	// One for the day and one for the minute.
+	if reasons["BUDGET_WARNING"] != 2 || reasons["BUDGET_EXHAUSTED"] != 2 || len(reasons) != 2 {
+		t.Errorf("notices %v, want two warnings and two of exhaustion", reasons)
+	}
+	r, err := a.ask(t, nil, traveller(1))
+	refusal := want(t, r, err, query.BudgetExhausted, false)
+	if len(refusal.Denials) != 2 || refusal.Denials[0].Rule != "RU-11" || refusal.RetryAfter <= 0 { // the day and the minute
+		t.Errorf("refusal %+v %v, want RU-11 and when to try again", refusal.Denials, refusal.RetryAfter)
+	}
+}
+
 // TestRequestIDReused sends one signed ask twice.
 func TestRequestIDReused(t *testing.T) {
 	t.Parallel()

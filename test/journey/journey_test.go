@@ -313,7 +313,8 @@ func (c *country) build() {
 		keys = c
 	}
 	c.holder = holder.New(holder.Config{TrustDomain: c.td, Gateway: gatewayID(c.td), Origin: c.td + "/log/shared",
-		Software: "test", Peers: c.peers, Agreements: c.registry, Policy: c.policy, Shared: c.sharedLog, Store: c.store, Keys: keys,
+		Software: "test", Peers: c.peers, Agreements: c.registry, Policy: c.policy, Shared: c.sharedLog,
+		Internal: c.internalLog, Store: c.store, Keys: keys,
 		StatementKey: c.statement, Now: c.clock.Now, Logger: slog.New(slog.DiscardHandler)})
 	c.asker = asker.New(asker.Config{TrustDomain: c.td, Gateway: gatewayID(c.td), Country: "UTO", AgencyCode: "uto-bp",
 		Officers: c.register, Agreements: c.registry, Directory: c.peers, Policy: c.policy, Shared: c.sharedLog,
