@@ -162,11 +162,10 @@ func TestErrorWithDenials(t *testing.T) {
 	f := start(t)
 	_, dir := f.enrol(t, "k-1")
 	f.lookup = func(*passerellev1.LookupRequest) (*passerellev1.LookupResponse, error) {
-		return nil, refused(codes.PermissionDenied, "POLICY_DENIED", map[string]string{"rules": "2",
-			"rule.0": "RU-03", "title.0": "Purpose limitation", "citation.0": "LED Art. 4(1)(b) [EU-LED, verified]",
-			"sentence.0": "The purpose is not one of the agreement. Ask your legal officer.",
-			"rule.1":     "RU-08", "title.1": "A specific case", "citation.1": "LED Art. 8 \x1b[31m[EU-LED]",
-			"sentence.1": "Give the reference of the case."}, 0)
+		return nil, refused(codes.PermissionDenied, "POLICY_DENIED", map[string]string{"denials": `[` +
+			`{"rule":"RU-03","title":"Purpose limitation","citation":"LED Art. 4(1)(b) [EU-LED, verified]",` +
+			`"sentence":"The purpose is not one of the agreement. Ask your legal officer."},` +
+			`{"rule":"RU-08","title":"A specific case","citation":"LED Art. 8 \u001b[31m[EU-LED]","sentence":"Give the reference of the case."}]`}, 0)
 	}
 	code, out, errOut := command(t, "", f.as(dir, lookupFlags...)...)
 	if code != exitDenied || out != "" {

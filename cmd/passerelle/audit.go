@@ -1,8 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
+	"crypto/ed25519"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -22,6 +22,7 @@ import (
 
 	"github.com/passerelle/passerelle/crypto/sealed"
 	"github.com/passerelle/passerelle/gateway/audit/entry"
+	"github.com/passerelle/passerelle/gateway/inspect"
 	"github.com/passerelle/passerelle/gateway/query"
 	passerellev1 "github.com/passerelle/passerelle/proto/passerelle/v1"
 )
@@ -625,12 +626,15 @@ func (a *app) verifyFolder(dir, key string) error {
 }
 
 func (a *app) auditOpenCommand() *cobra.Command {
-	var key, control string
+	var key, control, theirFile string
 	c := &cobra.Command{
 		Use:   "open QUERY-ID",
 		Short: "Open what was asked and why, with the auditor's key",
-		Long: "Opens the content that was sealed to the auditor when a query was asked: who asked, for whom, and why. The gateway\n" +
-			"serves the ciphertext only; the identity is used on this machine. The read is an entry of the internal log.",
+		Long: "Opens the content that was sealed to the auditor when a query was asked: who asked, for whom, and why. Then it\n" +
+			"computes the request again, byte for byte, and compares it with what both countries logged and signed: an officer\n" +
+			"who asked for somebody else than the content says is found, and the exit code is 1.\n\n" +
+			"The gateway serves the ciphertext only; the identity is used on this machine. The read is an entry of the internal\n" +
+			"log. The holder's auditor can give you its entry of the query (`audit prove`, the .entry file) for --their-entry.",
 		Args: arguments(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := need(cmd, "key"); err != nil {
@@ -648,57 +652,108 @@ func (a *app) auditOpenCommand() *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("%s: %w", key, err)
 			}
-			return a.call(cmd, func(ctx context.Context, c *client) error {
-				content, err := openSealed(ctx, c, identity, id, control)
-				if err != nil {
+			var theirs *entry.Entry
+			if theirFile != "" {
+				if b, err = a.readFile(theirFile); err != nil {
 					return err
 				}
-				return a.printContent(content)
+				if theirs, err = entry.ParseEntry(b); err != nil {
+					return fmt.Errorf("%s: %w", theirFile, err)
+				}
+			}
+			return a.call(cmd, func(ctx context.Context, c *client) error {
+				return a.openQuery(ctx, c, identity, id, control, theirs)
 			})
 		},
 	}
 	c.Flags().StringVar(&key, "key", "", "file with the auditor's identity (required)")
+	c.Flags().StringVar(&theirFile, "their-entry", "", "the holder's entry of the query, from the holder's auditor")
 	addControl(c, &control, "lawfulness")
 	return c
 }
 
-// openSealed fetches and opens the content of a query. It believes the gateway in
-// nothing: the entry must be of this query, the ciphertext have the hash in the
-// entry, and the context be that entry.
-func openSealed(ctx context.Context, c *client, identity sealed.Identity, id query.ID, control string) ([]byte, error) {
+// openQuery opens the content of a query, computes the request again from it, and
+// compares that with what both countries said of it. It believes the gateway in
+// nothing that can be computed here.
+func (a *app) openQuery(ctx context.Context, c *client, identity sealed.Identity, id query.ID, control string, theirs *entry.Entry) error {
 	r, err := c.audit().GetSealed(ctx, &passerellev1.GetSealedRequest{QueryId: id.String(), Control: control})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	e, err := entry.ParseEntry(r.GetEntry())
+	content, err := inspect.Open(identity, r.GetCiphertext(), id, r.GetEntry())
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if e.Query != id || sealed.Digest(r.GetCiphertext()) != e.Sealed {
-		return nil, errors.New("the sealed content is not the one in the entry of this query: report this")
-	}
-	leaf, err := e.SealedContext()
+	known, err := c.audit().ShowQuery(ctx, &passerellev1.ShowQueryRequest{QueryId: id.String(), Control: control})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return sealed.Open(identity, sealed.Context{QueryID: id, Leaf: leaf}, r.GetCiphertext())
+	evidence := inspect.Evidence{Intent: r.GetEntry(), Theirs: theirs, Receipt: known.GetReceipt(), Officer: r.GetOfficer()}
+	if len(evidence.Receipt) == 0 {
+		evidence.Receipt = nil
+	}
+	if k := known.GetHolderKey(); len(k) == ed25519.PublicKeySize {
+		evidence.HolderKey = k
+	}
+	if k := r.GetOfficerKey(); len(k) == ed25519.PublicKeySize {
+		evidence.OfficerKey = k
+	}
+	if len(r.GetRequestHeader()) > 0 {
+		if evidence.Header, err = query.ParseHeader(r.GetRequestHeader()); err != nil {
+			return err
+		}
+	}
+	for _, e := range known.GetEntries() {
+		parsed, err := entry.ParseEntry(e.GetEntry().GetRaw())
+		if err != nil {
+			return err
+		}
+		if e.GetEntry().GetLog() == passerellev1.Log_LOG_SHARED && parsed.Kind != entry.KindIntent {
+			evidence.Ours = append(evidence.Ours, parsed)
+		}
+	}
+	v := inspect.Recompute(content, evidence)
+	if a.json {
+		err = a.jsonContent(content, v)
+	} else {
+		err = a.printContent(content, v)
+	}
+	if err == nil && v.Result == inspect.Different {
+		err = exited(exitFailed)
+	}
+	return err
+}
+
+// A verdictReport is a verdict in JSON.
+type verdictReport struct {
+	Result   inspect.Result `json:"result"`
+	Sentence string         `json:"sentence"`
+	Digest   string         `json:"request_digest"`
+	Checks   []checkReport  `json:"checks"`
+}
+
+// A checkReport is one check of a verdict in JSON.
+type checkReport struct {
+	Name     string         `json:"name"`
+	Result   inspect.Result `json:"result"`
+	Sentence string         `json:"sentence"`
+}
+
+func (a *app) jsonContent(content *query.Content, v inspect.Verdict) error {
+	b, err := content.Bytes()
+	if err != nil {
+		return err
+	}
+	report := verdictReport{v.Result, v.Sentence, hex.EncodeToString(v.Digest[:]), []checkReport{}}
+	for _, c := range v.Checks {
+		report.Checks = append(report.Checks, checkReport(c))
+	}
+	return a.printJSON(map[string]any{"content": json.RawMessage(b), "verdict": report})
 }
 
 // printContent prints opened content. It is the only command that prints who was
 // asked for.
-func (a *app) printContent(b []byte) error {
-	content, err := query.ParseContent(b)
-	if err != nil {
-		return err
-	}
-	if a.json {
-		var line bytes.Buffer
-		if err := json.Compact(&line, b); err != nil {
-			return errors.New("the content is not JSON")
-		}
-		_, err := a.stdout.Write(append(line.Bytes(), '\n'))
-		return err
-	}
+func (a *app) printContent(content *query.Content, v inspect.Verdict) error {
 	a.outf("Query          %s of request %s, to %s\n", content.Query, content.Request, printable(content.Holder))
 	a.outf("Officer        %s, unit %s\n", printable(content.Officer), printable(content.Unit))
 	a.outf("Case           %s\n", printable(content.CaseReference))
@@ -716,7 +771,16 @@ func (a *app) printContent(b []byte) error {
 			}
 		}
 	}
-	return nil
+	a.outf("\nThe request computed again: %s\n", printable(v.Sentence))
+	t := newTable(a.stdout, "  ", "CHECK", "RESULT", "WHAT")
+	for _, c := range v.Checks {
+		result := string(c.Result)
+		if c.Result == inspect.Different {
+			result = "DIFFERENT"
+		}
+		t.row(c.Name, result, c.Sentence)
+	}
+	return t.flush()
 }
 
 // keyText returns the fields of a lookup key (proto/SPEC.md, "Lookup keys"), or

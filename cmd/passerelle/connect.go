@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 
 	"github.com/passerelle/passerelle/gateway"
@@ -183,12 +184,39 @@ func (a *app) renew(ctx context.Context, to address, id *officer.Identity) error
 	return id.SetSVID(peer.AuthoritiesPEM(answer.GetCertificates()), peer.AuthoritiesPEM(answer.GetBundle()))
 }
 
-// A dialled is a connection that remembers why it could not be made.
+// A dialled is a connection that remembers why it could not be made, and the id
+// of the last call in the gateway's log.
 type dialled struct {
-	conn *grpc.ClientConn
-	to   address
-	last *atomic.Pointer[error]
+	conn    *grpc.ClientConn
+	to      address
+	last    atomic.Pointer[error]
+	request atomic.Pointer[string]
 }
+
+// requestKey is the trailer with the id of a call in the gateway's log.
+const requestKey = "passerelle-request-id"
+
+// A callError is the error of a call with its id in the gateway's log.
+type callError struct {
+	error
+	request string
+}
+
+func (e callError) Unwrap() error { return e.error }
+
+// HandleRPC takes the id from the trailer. It implements stats.Handler.
+func (d *dialled) HandleRPC(_ context.Context, s stats.RPCStats) {
+	if t, ok := s.(*stats.InTrailer); ok {
+		if ids := t.Trailer.Get(requestKey); len(ids) == 1 {
+			d.request.Store(&ids[0])
+		}
+	}
+}
+
+// The rest of stats.Handler does nothing.
+func (d *dialled) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context   { return ctx }
+func (d *dialled) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (d *dialled) HandleConn(context.Context, stats.ConnStats)                       {}
 
 // dial prepares a connection. It is made at the first call.
 func (a *app) dial(to address, id *officer.Identity, certificate func() (*tls.Certificate, error)) (*dialled, error) {
@@ -205,9 +233,9 @@ func (a *app) dial(to address, id *officer.Identity, certificate func() (*tls.Ce
 	if err != nil {
 		return nil, err
 	}
-	d := &dialled{to: to, last: new(atomic.Pointer[error])}
+	d := &dialled{to: to}
 	d.conn, err = grpc.NewClient("passthrough:///gateway",
-		grpc.WithTransportCredentials(watched{credentials.NewTLS(config), d.last}),
+		grpc.WithTransportCredentials(watched{credentials.NewTLS(config), &d.last}),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			conn, err := new(net.Dialer).DialContext(ctx, to.network, to.addr)
 			if err != nil {
@@ -216,6 +244,7 @@ func (a *app) dial(to address, id *officer.Identity, certificate func() (*tls.Ce
 			return conn, err
 		}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)),
+		grpc.WithStatsHandler(d),
 	)
 	return d, err
 }
@@ -240,9 +269,12 @@ func (w watched) Clone() credentials.TransportCredentials {
 }
 
 // explain returns a connectionError instead of err if the gateway could not be
-// connected to.
+// connected to, and adds the id of the call otherwise.
 func (d *dialled) explain(err error) error {
 	if s, ok := status.FromError(err); err == nil || !ok || s.Code() != codes.Unavailable || explainStatus(s).Reason != "" {
+		if id := d.request.Load(); err != nil && id != nil {
+			return callError{err, *id}
+		}
 		return err
 	}
 	last := d.last.Load()

@@ -30,8 +30,8 @@ const (
 // errorDomain is the domain of the google.rpc.ErrorInfo of our services.
 const errorDomain = "passerelle"
 
-// maxDenials bounds the rules that are read from one error.
-const maxDenials = 64
+// maxDenials bounds the rules that are read from one error, in bytes.
+const maxDenials = 16 << 10
 
 // A usageError is a wrong command line.
 type usageError struct{ err error }
@@ -54,6 +54,7 @@ type failure struct {
 	Advice     string          `json:"advice,omitempty"`
 	Denials    []failureDenial `json:"denials,omitempty"`
 	RetryAfter int64           `json:"retry_after_ms,omitempty"`
+	Request    string          `json:"request,omitempty"` // id of the call in the gateway's log
 	Code       int             `json:"exit_code"`
 }
 
@@ -131,7 +132,12 @@ func explain(err error) failure {
 	case errors.Is(err, context.DeadlineExceeded), isStatus && s.Code() == codes.DeadlineExceeded:
 		return failure{Message: "no answer in time", Advice: "try again, with a longer --timeout", Code: exitFailed}
 	case isStatus:
-		return explainStatus(s)
+		f := explainStatus(s)
+		var call callError
+		if errors.As(err, &call) && (f.Reason == "" || f.Reason == "INTERNAL") {
+			f.Request = call.request
+		}
+		return f
 	}
 	return failure{Message: oneLine(err), Code: exitFailed}
 }
@@ -166,16 +172,9 @@ func explainStatus(s *status.Status) failure {
 // parseDenials reads the rules from the metadata of an ErrorInfo, in the form of
 // proto/SPEC.md, "Errors".
 func parseDenials(md map[string]string) []failureDenial {
-	n, err := strconv.Atoi(md["rules"])
-	if err != nil || n < 0 {
-		return nil
-	}
 	var out []failureDenial
-	for i := range min(n, maxDenials) {
-		key := "." + strconv.Itoa(i)
-		if md["rule"+key] != "" {
-			out = append(out, failureDenial{md["rule"+key], md["title"+key], md["citation"+key], md["sentence"+key]})
-		}
+	if text := md["denials"]; len(text) > maxDenials || json.Unmarshal([]byte(text), &out) != nil {
+		return nil
 	}
 	return out
 }
@@ -201,6 +200,9 @@ func (f failure) print(w io.Writer, prefix, indent string) {
 	}
 	if f.Advice != "" {
 		fmt.Fprintf(w, ": %s", f.Advice)
+	}
+	if f.Request != "" {
+		fmt.Fprintf(w, "; it is request %s in that log", printable(f.Request))
 	}
 	if f.RetryAfter > 0 {
 		fmt.Fprintf(w, "; again in %s", rounded(time.Duration(f.RetryAfter)*time.Millisecond))

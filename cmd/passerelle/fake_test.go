@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -61,6 +62,7 @@ type fake struct {
 	propose   func(*passerellev1.ProposeOfficerChangeRequest) (*passerellev1.ProposeOfficerChangeResponse, error)
 	sign      func(*passerellev1.SignAgreementRequest) (*passerellev1.SignAgreementResponse, error)
 	draft     func(*passerellev1.DraftAgreementRequest) (*passerellev1.DraftAgreementResponse, error)
+	show      func(*passerellev1.ShowQueryRequest) (*passerellev1.ShowQueryResponse, error)
 	sealed    func(*passerellev1.GetSealedRequest) (*passerellev1.GetSealedResponse, error)
 	exportLog func(passerellev1.AuditService_ExportLogServer) error
 	syncPeers func(passerellev1.AdminService_SyncPeersServer) error
@@ -114,6 +116,9 @@ func (f *fake) DraftAgreement(_ context.Context, r *passerellev1.DraftAgreementR
 func (f *fake) GetSealed(_ context.Context, r *passerellev1.GetSealedRequest) (*passerellev1.GetSealedResponse, error) {
 	return f.sealed(r)
 }
+func (f *fake) ShowQuery(_ context.Context, r *passerellev1.ShowQueryRequest) (*passerellev1.ShowQueryResponse, error) {
+	return f.show(r)
+}
 func (f *fake) GetCheckpoint(context.Context, *passerellev1.GetCheckpointRequest) (*passerellev1.GetCheckpointResponse, error) {
 	return &passerellev1.GetCheckpointResponse{VerifierKey: "utopia+00000000+AQ=="}, nil
 }
@@ -123,7 +128,10 @@ func (f *fake) ExportLog(_ *passerellev1.ExportLogRequest, s passerellev1.AuditS
 func (f *fake) SyncPeers(_ *passerellev1.SyncPeersRequest, s passerellev1.AdminService_SyncPeersServer) error {
 	return f.syncPeers(s)
 }
-func (f *fake) GetStatus(context.Context, *passerellev1.GetStatusRequest) (*passerellev1.GetStatusResponse, error) {
+func (f *fake) GetStatus(ctx context.Context, _ *passerellev1.GetStatusRequest) (*passerellev1.GetStatusResponse, error) {
+	if err := grpc.SetTrailer(ctx, metadata.Pairs(requestKey, "0123456789abcdef")); err != nil {
+		return nil, err
+	}
 	return f.status()
 }
 

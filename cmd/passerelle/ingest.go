@@ -18,6 +18,8 @@ import (
 // chunk is how many bytes of a file go into one message.
 const chunk = 128 << 10
 
+// ingestKinds are the kinds of records. The gateway refuses those that it cannot
+// read yet.
 var ingestKinds = []string{"watchlist", "documents", "objects", "gallery", "manifest"}
 
 func (a *app) ingestCommand() *cobra.Command {
@@ -68,6 +70,9 @@ func (a *app) ingest(ctx context.Context, c *client, header *passerellev1.Ingest
 				return perr
 			}
 			return fmt.Errorf("%s: %w", name, err)
+		}
+		if name == "-" {
+			name = "stdin"
 		}
 		done = append(done, ingested{name, r})
 	}
@@ -145,33 +150,77 @@ func (a *app) printIngested(done []ingested) error {
 		}
 	}
 	for _, d := range done {
-		if d.report.GetRead() > 0 && d.report.GetRejected() == d.report.GetRead() {
-			a.notef("nothing of %s was usable: check its kind and --format.\n", printable(d.name))
+		if unusable(d.report) {
+			a.notef("Nothing of %s was stored, or nothing removed: the reason is above.\n", printable(d.name))
 			return exited(exitFailed)
 		}
 	}
 	return nil
 }
 
+// unusable reports whether nothing came of a file: all of its records were
+// rejected, or it was refused as a whole.
+func unusable(r *passerellev1.IngestRecordsResponse) bool {
+	return r.GetRead() > 0 && r.GetRejected() == r.GetRead() ||
+		slices.ContainsFunc(r.GetRejections(), func(x *passerellev1.Rejection) bool { return x.GetLine() == 0 })
+}
+
 func (a *app) tableIngested(done []ingested) error {
 	t := newTable(a.stdout, "", "FILE", "FORMAT", "READ", "ADDED", "CHANGED", "UNCHANGED", "REMOVED", "REJECTED", "TOTAL", "KEYS")
-	rejected := false
 	for _, d := range done {
 		r := d.report
 		t.row(d.name, r.GetFormat(), r.GetRead(), r.GetAdded(), r.GetChanged(), r.GetUnchanged(), r.GetRemoved(),
 			r.GetRejected(), r.GetTotal(), r.GetLookupKeys())
-		rejected = rejected || r.GetRejected() > 0
 	}
-	if err := t.flush(); err != nil || !rejected {
+	if err := t.flush(); err != nil {
 		return err
 	}
-	a.outf("\nNot stored:\n")
-	t = newTable(a.stdout, "", "FILE", "LINE", "FIELD", "REASON")
+	err := a.tableRejections("Not stored:", done, (*passerellev1.IngestRecordsResponse).GetRejections,
+		(*passerellev1.IngestRecordsResponse).GetRejected)
+	if err != nil {
+		return err
+	}
+	err = a.tableRejections("Stored, and these parts cannot be found by anybody:", done,
+		(*passerellev1.IngestRecordsResponse).GetGapList, (*passerellev1.IngestRecordsResponse).GetGaps)
+	if err != nil {
+		return err
+	}
 	for _, d := range done {
-		for _, r := range d.report.GetRejections() {
-			t.row(d.name, r.GetLine(), r.GetField(), r.GetReason())
+		if n := d.report.GetWithoutKeys(); n > 0 {
+			a.outf("\n%s of %s cannot be found at all: no lookup key follows.\n", plural(n, "record"), printable(d.name))
 		}
-		if n := d.report.GetRejected() - uint64(len(d.report.GetRejections())); n > 0 && n <= d.report.GetRejected() {
+	}
+	last := done[len(done)-1].report
+	for i, l := range last.GetPublished() {
+		if i == 0 {
+			a.outf("\n")
+		}
+		a.outf("Published for %s: version %d, %s, %d withheld by the rules.\n", printable(l.GetAsker()), l.GetListVersion(),
+			plural(l.GetRecords(), "record"), l.GetWithheld())
+	}
+	if len(last.GetNotPublished()) > 0 {
+		a.notef("Not published for %s: it is tried again with the next round.\n", listed(last.GetNotPublished()))
+	}
+	return nil
+}
+
+// tableRejections prints places in files under a title, if there are any.
+func (a *app) tableRejections(title string, done []ingested, list func(*passerellev1.IngestRecordsResponse) []*passerellev1.Rejection,
+	count func(*passerellev1.IngestRecordsResponse) uint64) error {
+	if !slices.ContainsFunc(done, func(d ingested) bool { return len(list(d.report)) > 0 || count(d.report) > 0 }) {
+		return nil
+	}
+	a.outf("\n%s\n", title)
+	t := newTable(a.stdout, "", "FILE", "LINE", "FIELD", "REASON")
+	for _, d := range done {
+		for _, r := range list(d.report) {
+			line := ""
+			if r.GetLine() > 0 {
+				line = fmt.Sprint(r.GetLine())
+			}
+			t.row(d.name, line, r.GetField(), r.GetReason())
+		}
+		if n := int64(count(d.report)) - int64(len(list(d.report))); n > 0 {
 			t.row(d.name, "", "", fmt.Sprintf("and %d more", n))
 		}
 	}

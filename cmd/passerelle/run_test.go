@@ -144,9 +144,22 @@ func TestReasons(t *testing.T) {
 	}
 }
 
+// TestInternal checks that a fault of the gateway is shown with the id under which
+// its log has the detail.
+func TestInternal(t *testing.T) {
+	t.Parallel()
+	f := start(t)
+	_, dir := f.enrol(t, "k-1")
+	f.status = func() (*passerellev1.GetStatusResponse, error) { return nil, refused(codes.Internal, "INTERNAL", nil, 0) }
+	code, out, errOut := command(t, "", f.as(dir, "status", "--json")...)
+	if code != exitFailed || !strings.Contains(errOut, "request 0123456789abcdef in that log") || !strings.Contains(out, `"request":"0123456789abcdef"`) {
+		t.Errorf("exit code %d, want 1; stdout %q, stderr %q", code, out, errOut)
+	}
+}
+
 func TestExplain(t *testing.T) {
 	t.Parallel()
-	f := explain(refused(codes.ResourceExhausted, "BUDGET_EXHAUSTED", map[string]string{"rules": "999999"}, 90*time.Minute))
+	f := explain(refused(codes.ResourceExhausted, "BUDGET_EXHAUSTED", map[string]string{"denials": "[{"}, 90*time.Minute))
 	if f.Code != exitDenied || f.RetryAfter != 5400000 || f.Denials != nil {
 		t.Errorf("explained as %+v", f)
 	}
@@ -276,13 +289,14 @@ func TestIngest(t *testing.T) {
 	f := start(t)
 	_, dir := f.enrol(t, "a-1")
 	data := bytes.Repeat([]byte("0123456789abcdef"), 40<<10) // 640 KiB
+	name := ""
 	f.ingest = func(s passerellev1.AdminService_IngestRecordsServer) error {
 		first, err := s.Recv()
 		if err != nil {
 			return err
 		}
 		h := first.GetHeader()
-		if h.GetCollection() != "watchlist" || h.GetKind() != "watchlist" || h.GetFilename() != "list.csv" || !h.GetDryRun() {
+		if h.GetCollection() != "watchlist" || h.GetKind() != "watchlist" || h.GetFilename() != name || !h.GetDryRun() {
 			t.Errorf("header = %v", h)
 		}
 		var got []byte
@@ -304,20 +318,30 @@ func TestIngest(t *testing.T) {
 		}
 		return s.SendAndClose(&passerellev1.IngestRecordsResponse{Format: "csv", Read: 1203, Added: 1200, Rejected: 3, Total: 1200,
 			LookupKeys: 4800, Rejections: []*passerellev1.Rejection{{Line: 17, Field: "birth", Reason: "not a date: want YYYY-MM-DD"},
-				{Line: 99, Reason: "no name and no document"}}})
+				{Line: 99, Reason: "no name and no document"}}, WithoutKeys: 1, Gaps: 1,
+			GapList: []*passerellev1.Rejection{{Line: 20, Reason: "document 1: issuing State unknown"}},
+			Published: []*passerellev1.PublishedList{{Asker: "arcadia.example", ListVersion: 3, Epoch: 1, Tags: 8192, Records: 1180,
+				Withheld: 20, Published: noon}}, NotPublished: []string{"borduria.example"}})
 	}
+	flags := f.as(dir, "ingest", "watchlist", "-", "--collection", "watchlist", "--dry-run")
+	name = "stdin"
+	code, out, errOut := command(t, string(data), flags...)
+	if code != exitDone || !strings.HasPrefix(errOut, "Not published for borduria.example") {
+		t.Errorf("exit code %d, want 0; stderr %q", code, errOut)
+	}
+	golden(t, "ingest", out)
+	_, out, _ = command(t, string(data), append(flags, "--json")...)
+	golden(t, "ingest.json", out)
+
 	file := filepath.Join(t.TempDir(), "list.csv")
 	if err := os.WriteFile(file, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	flags := f.as(dir, "ingest", "watchlist", file, "--collection", "watchlist", "--dry-run")
-	code, out, errOut := command(t, "", flags...)
-	if code != exitDone || errOut != "" {
+	name = "list.csv"
+	flags[2] = file
+	if code, _, errOut := command(t, "", append(flags, "--json")...); code != exitDone {
 		t.Errorf("exit code %d, want 0; stderr %q", code, errOut)
 	}
-	golden(t, "ingest", strings.ReplaceAll(out, file, "/lists/list.csv"))
-	_, out, _ = command(t, "", append(flags, "--json")...)
-	golden(t, "ingest.json", strings.ReplaceAll(out, file, "/lists/list.csv"))
 }
 
 // TestIngestRefused checks that the gateway's reason is shown, and not that the
@@ -363,7 +387,7 @@ func TestPeerAccept(t *testing.T) {
 	now := time.Now().UTC().Truncate(time.Second)
 	invite := &peer.Invite{Version: peer.InviteVersion, TrustDomain: "border.arcadia.example",
 		GatewayID: "spiffe://border.arcadia.example/gateway/main", Endpoint: "gw.arcadia.example:7443", Country: "ARC",
-		Agency: "Border Police of Arcadia", Profile: peer.ProfileInvite, SigningKey: name, LogKey: name, Created: now,
+		Agency: "Border Police of Arcadia", AgencyCode: "arc-bp", Profile: peer.ProfileInvite, SigningKey: name, LogKey: name, Created: now,
 		NotAfter: now.Add(24 * time.Hour), BundleAuthorities: bundle}
 	if err := invite.Sign(key); err != nil {
 		t.Fatal(err)
@@ -649,6 +673,9 @@ func TestAuditOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	answer := &passerellev1.GetSealedResponse{Ciphertext: ciphertext, Entry: raw}
+	f.show = func(*passerellev1.ShowQueryRequest) (*passerellev1.ShowQueryResponse, error) {
+		return &passerellev1.ShowQueryResponse{}, nil
+	}
 	f.sealed = func(r *passerellev1.GetSealedRequest) (*passerellev1.GetSealedResponse, error) {
 		if r.GetQueryId() != id.String() || r.GetControl() != "lawfulness" {
 			t.Errorf("asked for %q, for %q", r.GetQueryId(), r.GetControl())
