@@ -126,23 +126,48 @@ func (g *guard) options(creds credentials.TransportCredentials, maxMessage int, 
 	}, more...)
 }
 
-// armKey is the key under which a call's context has the function that ends it.
-type armKey struct{}
+// armKey is the key under which a call's context has the function that ends its
+// stream in the transport, and endKey that of the function that ends the call.
+type (
+	armKey struct{}
+	endKey struct{}
+)
 
-// arm gives every call a context of which we can end the transport's own stream:
-// a handler that waits for a message, or to send one, wakes up. It never refuses,
-// because gRPC keeps what belongs to a refused call until the connection ends.
+// arm gives every call a context of which we can end the transport's own stream: a
+// handler that waits to send wakes up. It never refuses, because gRPC keeps what
+// belongs to a call refused here until the connection ends.
 func arm(ctx context.Context, _ *tap.Info) (context.Context, error) {
 	ctx, end := context.WithCancelCause(ctx)
 	return context.WithValue(ctx, armKey{}, end), nil
 }
 
+// hardEnd is how long a call that was ended has to say why, before its stream is
+// ended under it.
+const hardEnd = time.Second
+
+// endable returns a context of a call that end ends with a cause: at once for the
+// handler and for whoever waits for a message, and after a moment in the
+// transport. gRPC sends a status of its own, without a reason, as soon as the
+// transport's stream ends.
+func endable(ctx context.Context) (c context.Context, end, release context.CancelCauseFunc) {
+	hard, ok := ctx.Value(armKey{}).(context.CancelCauseFunc)
+	if !ok {
+		panic("rpc: internal error: a call without arm")
+	}
+	ctx, soft := context.WithCancelCause(ctx)
+	end = func(cause error) {
+		soft(cause)
+		time.AfterFunc(hardEnd, func() { hard(cause) })
+	}
+	return context.WithValue(ctx, endKey{}, end), end, soft
+}
+
 // ender returns the function that ends the call of ctx.
 func ender(ctx context.Context) context.CancelCauseFunc {
-	if end, ok := ctx.Value(armKey{}).(context.CancelCauseFunc); ok {
+	if end, ok := ctx.Value(endKey{}).(context.CancelCauseFunc); ok {
 		return end
 	}
-	panic("rpc: internal error: a call without arm")
+	panic("rpc: internal error: a call without guard")
 }
 
 // register registers impl with every handler behind the guard, so that nothing of
@@ -193,7 +218,8 @@ func (g *guard) call(ctx context.Context, method string, stream bool, f func(con
 	// The id is for people on both sides who must find the same call.
 	_ = grpc.SetTrailer(ctx, metadata.Pairs(RequestIDKey, id))
 	log := g.log.With("request_id", id)
-	end := ender(ctx)
+	ctx, end, release := endable(ctx)
+	defer release(nil)
 	attrs, err := g.run(ctx, method, stream, end, log, f)
 	if cause := context.Cause(ctx); cause != nil {
 		// The caller is gone, or must go: then nothing else is said. A timeout, or
@@ -277,9 +303,19 @@ func (s *guarded) watch() (stop func() bool) {
 	return time.AfterFunc(s.timeout, func() { end(context.DeadlineExceeded) }).Stop
 }
 
+// RecvMsg waits apart from the stream, because a stream that is ended while
+// somebody waits sends a status that is not ours. If it returns an error, m may
+// still be written to.
 func (s *guarded) RecvMsg(m any) error {
 	defer s.watch()()
-	return received(s.ServerStream.RecvMsg(m))
+	done := make(chan error, 1)
+	go func() { done <- s.ServerStream.RecvMsg(m) }()
+	select {
+	case err := <-done:
+		return received(err)
+	case <-s.ctx.Done():
+		return context.Cause(s.ctx)
+	}
 }
 
 func (s *guarded) SendMsg(m any) error {
