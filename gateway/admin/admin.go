@@ -223,8 +223,8 @@ type Admin struct {
 	closed bool
 
 	// registering is held while the register and the proposals in the store
-	// change, so that they agree. accepting is held from the entry of a new
-	// neighbour or agreement until it is in force.
+	// change, so that they agree. accepting is held while neighbours and agreements
+	// are added, and while what is left of a federation that has ended is removed.
 	registering, accepting sync.Mutex
 }
 
@@ -370,10 +370,10 @@ func (a *Admin) getJSON(ctx context.Context, name string, v any) error {
 
 // metaPrefix is before the names of what this package keeps in the store:
 //
-//	admin/proposals            changes of the register that wait
-//	admin/ingested/COLLECTION  when it was last ingested into
-//	admin/suspension/ID        who suspended an agreement on our side, and why
-//	admin/ended/TRUST-DOMAIN   the purge receipt of an ended federation, and why
+//	admin/proposals                changes of the register that wait
+//	admin/ingested/COLLECTION      when it was last ingested into
+//	admin/suspension/ID            who suspended or resumed an agreement on our side, and why
+//	admin/ended/TRUST-DOMAIN/TIME  the purge receipt of an ended federation, and why
 const metaPrefix = "admin/"
 
 // collection returns one of our collections.

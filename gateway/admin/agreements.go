@@ -183,6 +183,10 @@ func (a *Admin) AcceptAgreement(ctx context.Context, caller string, file []byte)
 	if err != nil {
 		return nil, err
 	}
+	// Before the federation is looked at: one that ends from now on finds the
+	// agreement in the register, and suspends it.
+	a.accepting.Lock()
+	defer a.accepting.Unlock()
 	g, err := a.complete(file, now)
 	if err != nil {
 		return nil, err
@@ -190,8 +194,6 @@ func (a *Admin) AcceptAgreement(ctx context.Context, caller string, file []byte)
 	if err := g.CheckSignatures(a.statementKeys(g)); err != nil {
 		return nil, refusal(err)
 	}
-	a.accepting.Lock()
-	defer a.accepting.Unlock()
 	d := g.Digest()
 	if info := a.find(g.ID, g.Number); info == nil || info.Digest != d {
 		if err := a.announce(ctx, a.Shared, who, a.entryOf(g, "AGREEMENT_ACCEPTED"), func() error {

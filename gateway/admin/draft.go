@@ -376,8 +376,8 @@ func (a *Admin) contradictions(g *agreement.Agreement, p *peer.Peer) ([]string, 
 				out.fault("%s: gateway, country or agency code are not ours", field)
 			}
 		case p.TrustDomain:
-			if !slices.Contains(p.Gateways, q.Gateway) || q.Country != p.Country {
-				out.fault("%s: gateway or country are not those of the invite of %s", field, p.TrustDomain)
+			if !slices.Contains(p.Gateways, q.Gateway) || q.Country != p.Country || q.AgencyCode != p.AgencyCode {
+				out.fault("%s: gateway, country or agency code are not those of the invite of %s", field, p.TrustDomain)
 			}
 		}
 	}

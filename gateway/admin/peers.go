@@ -1,9 +1,9 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
-	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/binary"
@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -267,15 +268,25 @@ type EndedPeer struct {
 	Receipt     [32]byte // digest of the purge receipt, as in the log
 }
 
-// A purge is what is stored of the end of a federation. Segments are the hashes
-// of what was deleted. The reason is not part of the receipt.
+// A purge is what is stored of the end of a federation: the receipt, and who
+// ended it and why, which is not part of it.
 type purge struct {
-	Ended       time.Time
-	Collections []string
-	Agreements  []string
-	Segments    []string
-	Reason      string
-	Officer     string // pseudonym
+	Collections, Agreements []string
+	Segments                []string // hashes of what was deleted, in hex, sorted
+	Reason                  string
+	Officer                 string // pseudonym
+}
+
+// add adds what one call has deleted and suspended.
+func (p *purge) add(out *EndedPeer, segments [][32]byte) {
+	for _, s := range segments {
+		p.Segments = append(p.Segments, hex.EncodeToString(s[:]))
+	}
+	p.Collections, p.Agreements = append(p.Collections, out.Collections...), append(p.Agreements, out.Agreements...)
+	for _, list := range []*[]string{&p.Collections, &p.Agreements, &p.Segments} {
+		slices.Sort(*list)
+		*list = slices.Compact(*list)
+	}
 }
 
 // EndPeer ends the federation with a neighbour: it is refused at once and on open
@@ -307,6 +318,8 @@ func (a *Admin) EndPeer(ctx context.Context, caller, trustDomain, reason string)
 	ctx = context.WithoutCancel(ctx)
 	failed(insist(ctx, func() error { return a.Federation.End(trustDomain, a.Now()) }))
 	a.Library.Drop(trustDomain)
+	a.accepting.Lock() // what waits for it finds the federation ended
+	defer a.accepting.Unlock()
 	out := &EndedPeer{}
 	if p, ok := a.Federation.Peer(trustDomain); ok {
 		out.Ended = p.Ended
@@ -326,13 +339,15 @@ func (a *Admin) EndPeer(ctx context.Context, caller, trustDomain, reason string)
 	segments = append(segments, rest...)
 	failed(a.suspendAll(ctx, who, trustDomain, out))
 
-	out.Receipt = purgeReceipt(trustDomain, out.Ended, segments)
-	stored := purge{Ended: out.Ended, Collections: out.Collections, Agreements: out.Agreements, Reason: reason,
-		Officer: pseudonym(a.Pseudonym(who.ID))}
-	for _, s := range segments {
-		stored.Segments = append(stored.Segments, hex.EncodeToString(s[:]))
-	}
-	failed(a.putJSON(ctx, "ended/"+trustDomain+"/"+hex.EncodeToString(out.Receipt[:8]), stored))
+	// What an earlier call deleted and could not log is part of this receipt.
+	name := "ended/" + trustDomain + "/" + strconv.FormatInt(out.Ended.UnixMilli(), 10)
+	var stored purge
+	failed(a.getJSON(ctx, name, &stored))
+	stored.add(out, segments)
+	stored.Reason, stored.Officer = cmp.Or(reason, stored.Reason), pseudonym(a.Pseudonym(who.ID))
+	out.Collections, out.Agreements = stored.Collections, stored.Agreements
+	out.Receipt = purgeReceipt(trustDomain, out.Ended, stored.Segments)
+	failed(a.putJSON(ctx, name, stored))
 	failed(a.append(ctx, a.Shared, who, entry.Entry{Kind: entry.KindFederation, Asker: a.Gateway, Holder: known.Gateways[0],
 		Subject: out.Receipt, Reason: "FEDERATION_ENDED"}))
 	if len(errs) > 0 {
@@ -366,15 +381,14 @@ func (a *Admin) suspendAll(ctx context.Context, who officer.Officer, trustDomain
 //	struct {
 //	    opaque trust_domain<0..2^16-1>;
 //	    uint64 ended;                  // milliseconds since the Unix epoch
-//	    opaque segments[32][n];        // SHA-256 of each deleted segment, sorted
+//	    opaque segments[64][n];        // SHA-256 of each deleted segment, in lower-case hex, sorted
 //	} PurgeReceipt;
-func purgeReceipt(trustDomain string, ended time.Time, segments [][sha256.Size]byte) [32]byte {
-	slices.SortFunc(segments, func(x, y [32]byte) int { return slices.Compare(x[:], y[:]) })
+func purgeReceipt(trustDomain string, ended time.Time, segments []string) [32]byte {
 	b := binary.BigEndian.AppendUint16(nil, uint16(len(trustDomain)))
 	b = append(b, trustDomain...)
 	b = binary.BigEndian.AppendUint64(b, uint64(ended.UnixMilli()))
 	for _, s := range segments {
-		b = append(b, s[:]...)
+		b = append(b, s...)
 	}
 	return digest("purge receipt", b)
 }
