@@ -34,7 +34,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -95,6 +94,7 @@ type Gateway struct {
 	authority  *peer.Authority // nil with a Workload API
 	source     peer.Source
 	engine     *policy.Engine
+	rules      *rules
 	keyring    *keyring
 	pseudonyms keys.PseudonymKey
 	statement  keys.SigningKey
@@ -280,46 +280,6 @@ func (g *Gateway) openRegisters(ctx context.Context) error {
 		g.federation, err = peer.LoadFederation(g.cfg.TrustDomain, state, save)
 	}
 	return err
-}
-
-// bundle returns the rules to decide with: those of the configured folder, or
-// those we are built with.
-func (g *Gateway) bundle() (policy.Bundle, error) {
-	if g.cfg.Policy == "" {
-		return policy.Default(), nil
-	}
-	return policy.LoadBundle(os.DirFS(g.cfg.Policy))
-}
-
-func (g *Gateway) openPolicy(ctx context.Context) error {
-	b, err := g.bundle()
-	if err != nil {
-		return err
-	}
-	if g.engine, err = policy.NewEngine(ctx, b); err != nil {
-		return err
-	}
-	return g.logBundle(ctx)
-}
-
-// logBundle says in the shared log which rules are in force.
-func (g *Gateway) logBundle(ctx context.Context) error {
-	_, err := g.shared.Append(ctx, &entry.Entry{Kind: entry.KindBundleActivated, Time: g.now().UnixMilli(),
-		Subject: g.engine.BundleDigest()})
-	return err
-}
-
-// ReloadPolicy reads the rules again and activates them, if they compile and all
-// of their tests pass; otherwise the old ones stay in force.
-func (g *Gateway) ReloadPolicy(ctx context.Context) error {
-	b, err := g.bundle()
-	if err != nil {
-		return err
-	}
-	if err := g.engine.Activate(ctx, b); err != nil {
-		return err
-	}
-	return g.logBundle(ctx)
 }
 
 func (g *Gateway) openIdentity(ctx context.Context) error {

@@ -63,9 +63,10 @@ func (g *Gateway) openServers(ctx context.Context) error {
 	}
 	if s.local, err = rpc.NewLocalServer(rpc.LocalConfig{
 		Register: g.register, TrustDomain: g.cfg.TrustDomain, Now: g.now,
-		TLS:      peer.LocalServerTLS(g.source, g.cfg.TrustDomain, g.now),
-		Services: []rpc.Service{rpc.NationalService(g.asker), rpc.AdminService(g.admin), rpc.IdentityService(g.admin)},
-		Options:  g.opts.ServerOptions, Logger: g.log,
+		TLS: peer.LocalServerTLS(g.source, g.cfg.TrustDomain, g.now),
+		Services: []rpc.Service{rpc.NationalService(g.asker), rpc.AdminService(g.admin), rpc.IdentityService(g.admin),
+			rpc.AuditService(g.inspect), rpc.PolicyService(g.rules, g.inspect)},
+		Options: g.opts.ServerOptions, Logger: g.log,
 	}); err != nil {
 		return err
 	}

@@ -84,6 +84,7 @@ type demo struct {
 	utopia, valdera, norlanda *demoCountry
 	listed                    map[string][]record.Record // by country code
 	planted                   []record.Record
+	printed                   string // by the last command that was shown to people
 }
 
 // demo runs all steps. It fails if one of them does not end as it says.
@@ -185,13 +186,16 @@ func (d *demo) show(c *demoCountry, officer, step string, want int, asker, holde
 	if code := run(d.ctx, line, strings.NewReader(""), &text, &text); code != want {
 		return fmt.Errorf("demo: passerelle %s: exit code %d, want %d: %s", strings.Join(args, " "), code, want, text.String())
 	}
-	for l := range strings.Lines(text.String()) {
+	d.printed = text.String()
+	for l := range strings.Lines(d.printed) {
 		fmt.Fprint(out, "  "+l)
 	}
 	if want != exitDone {
 		fmt.Fprintf(out, "  (exit code %d)\n", want)
 	}
-	d.learned(asker, holder)
+	if args[0] != "lookup" { // which says it itself, with the figures of the query
+		d.learned(asker, holder)
+	}
 	return nil
 }
 
@@ -452,7 +456,17 @@ func (d *demo) ask(step string, args []string, want int, asker, holder string) e
 		}
 		return nil
 	}
-	return d.show(d.utopia, "clerk", step, exitDone, asker, holder, nil, args...)
+	if err := d.show(d.utopia, "clerk", step, exitDone, asker, holder, nil, args...); err != nil {
+		return err
+	}
+	text := "No candidate."
+	if want > 0 {
+		text = fmt.Sprintf("%d candidate. ", want)
+	}
+	if !strings.Contains(d.printed, text) {
+		return fmt.Errorf("demo: %s: want %q", step, text)
+	}
+	return nil
 }
 
 // screen screens a manifest against both neighbours in parallel.
@@ -514,7 +528,7 @@ func (d *demo) verify() error {
 func (d *demo) tamper() error {
 	d.title("One changed byte in a copy of that log")
 	dir := filepath.Join(d.dir, "copy")
-	if _, err := d.command(d.utopia, "auditor", exitDone, nil, "audit", "export", "--out", dir); err != nil {
+	if _, err := d.command(d.utopia, "auditor", exitDone, nil, "audit", "export", dir); err != nil {
 		return err
 	}
 	bundle, err := firstEntries(dir)

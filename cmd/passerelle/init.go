@@ -1,11 +1,13 @@
 package main
 
 import (
+	"encoding/hex"
 	"log/slog"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/passerelle/passerelle/crypto/sealed"
 	"github.com/passerelle/passerelle/gateway"
 	"github.com/passerelle/passerelle/gateway/officer"
 )
@@ -32,10 +34,11 @@ func (a *app) initCommand() *cobra.Command {
 				return err
 			}
 			options := gateway.InitOptions{Dir: args[0], Config: config, Now: a.now}
-			var err error
-			if options.Config.Auditor, err = a.recipient(auditor); err != nil {
+			recipient, err := a.recipient(auditor)
+			if err != nil {
 				return err
 			}
+			options.Config.Auditor = recipient.String()
 			if options.Config.Collections, err = parseCollections(collections); err != nil {
 				return err
 			}
@@ -46,7 +49,7 @@ func (a *app) initCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.printInit(args[0], r)
+			return a.printInit(args[0], r, recipient)
 		},
 	}
 	f := c.Flags()
@@ -64,16 +67,20 @@ func (a *app) initCommand() *cobra.Command {
 	return c
 }
 
-// recipient returns the recipient in s, or in the file that s names.
-func (a *app) recipient(s string) (string, error) {
-	if strings.HasPrefix(s, "passerelle-recipient1") {
-		return s, nil
+// recipient parses the recipient in s, or in the file that s names.
+func (a *app) recipient(s string) (sealed.Recipient, error) {
+	if !strings.HasPrefix(s, "passerelle-recipient1") {
+		b, err := a.readFile(s)
+		if err != nil {
+			return sealed.Recipient{}, usagef("--auditor is neither a recipient nor a file with one; `passerelle audit keygen` makes it")
+		}
+		s = strings.TrimSpace(string(b))
 	}
-	b, err := a.readFile(s)
+	r, err := sealed.ParseRecipient(s)
 	if err != nil {
-		return "", usagef("--auditor is neither a recipient nor a file with one; `passerelle audit keygen` makes it")
+		return sealed.Recipient{}, usagef("--auditor is not a recipient: give the file FILE.recipient of `passerelle audit keygen --out FILE`, whole")
 	}
-	return strings.TrimSpace(string(b)), nil
+	return r, nil
 }
 
 // parseCollections parses --collection of init.
@@ -114,12 +121,14 @@ func parseAdmins(list []string) ([2]gateway.Admin, error) {
 	return out, nil
 }
 
-func (a *app) printInit(dir string, r *gateway.InitReport) error {
+func (a *app) printInit(dir string, r *gateway.InitReport, auditor sealed.Recipient) error {
+	key := auditor.KeyID()
 	if a.json {
-		return a.printJSON(map[string]any{"config": r.ConfigFile, "gateway": r.Gateway, "identities": r.Identities, "auditor": r.Auditor})
+		return a.printJSON(map[string]any{"config": r.ConfigFile, "gateway": r.Gateway, "identities": r.Identities,
+			"auditor_key": hex.EncodeToString(key[:])})
 	}
-	a.outf("Gateway         %s\nConfiguration   %s\nAuditor key     %s\nAdministrators  %s\n                %s\n", r.Gateway, r.ConfigFile,
-		r.Auditor, r.Identities[0], r.Identities[1])
+	a.outf("Gateway         %s\nConfiguration   %s\nAuditor key     %x\nAdministrators  %s\n                %s\n", r.Gateway, r.ConfigFile,
+		key, r.Identities[0], r.Identities[1])
 	a.notef("\nGive each identity folder to its administrator, on a machine of their own, and delete it here.\nThen:\n"+
 		"  passerelle serve --config %s\n  passerelle status --gateway %s --identity %s\n", r.ConfigFile, dir, r.Identities[0])
 	return nil

@@ -202,10 +202,9 @@ func (a *app) lookupCommand() *cobra.Command {
 // outcome returns the error of a lookup that is not complete, or nil. What our own
 // rules left out does not make it incomplete, if somebody else answered.
 func outcome(results []*passerellev1.HolderResult) error {
-	worst, answered, leftOut := exitDone, 0, exitDone
+	worst, leftOut := exitDone, exitDone
 	for _, r := range results {
 		if r.GetRefusal() == nil {
-			answered++
 			continue
 		}
 		switch exit := explainRefusal(r.GetRefusal()).Code; {
@@ -215,7 +214,7 @@ func outcome(results []*passerellev1.HolderResult) error {
 			worst = worse(worst, exit)
 		}
 	}
-	if answered == 0 {
+	if answeredBy(results) == 0 {
 		worst = worse(worst, worse(exitFailed, leftOut))
 	}
 	if worst == exitDone {
@@ -227,9 +226,12 @@ func outcome(results []*passerellev1.HolderResult) error {
 // printLookup prints what the neighbours said about one traveller.
 func (a *app) printLookup(r *passerellev1.LookupResponse, ask *asker.Ask) error {
 	a.outf("Request %s\n\n", printable(r.GetRequestId()))
-	if n := len(r.GetCandidates()); n == 0 {
+	switch n := len(r.GetCandidates()); {
+	case answeredBy(r.GetResults()) == 0:
+		a.outf("Nobody answered%s: nothing is known about the traveller.\n", qualified(r.GetResults()))
+	case n == 0:
 		a.outf("No candidate%s.\n", qualified(r.GetResults()))
-	} else {
+	default:
 		a.outf("%s%s. A candidate is a record abroad that may be about the traveller: compare before you act.\n\n",
 			plural(n, "candidate"), qualified(r.GetResults()))
 		if err := a.tableCandidates(r.GetCandidates(), "  "); err != nil {
@@ -243,21 +245,26 @@ func (a *app) printLookup(r *passerellev1.LookupResponse, ask *asker.Ask) error 
 	return a.printResults(r.GetResults(), ask)
 }
 
-// qualified says that a result is not about everybody who should have answered.
-func qualified(results []*passerellev1.HolderResult) string {
-	answered := 0
+// answeredBy returns how many of those who should have answered did.
+func answeredBy(results []*passerellev1.HolderResult) int {
+	n := 0
 	for _, r := range results {
 		if r.GetRefusal() == nil {
-			answered++
+			n++
 		}
 	}
-	switch {
+	return n
+}
+
+// qualified says that a result is not about everybody who should have answered.
+func qualified(results []*passerellev1.HolderResult) string {
+	switch n := answeredBy(results); {
 	case len(results) == 0:
-		return ", and nobody was asked: no agreement fits"
-	case answered == 0:
-		return ", but nobody answered"
-	case answered < len(results):
-		return fmt.Sprintf(" in %d of %d collections; about the others see below", answered, len(results))
+		return ", because no agreement fits"
+	case n == 0:
+		return ""
+	case n < len(results):
+		return fmt.Sprintf(" in %d of %d collections; about the others see below", n, len(results))
 	}
 	return ""
 }

@@ -69,6 +69,10 @@ func TestUsage(t *testing.T) {
 		{"agreement new --peer x", exitUsage, "--collection is required"},
 		{"agreement new --from f --days 3", exitUsage, "do not go together"},
 		{"init " + empty, exitUsage, "passerelle audit keygen"},
+		{"init " + empty + " --auditor " + empty + "/none --country UTO --trust-domain t --agency a --agency-code a --listen :1", exitUsage,
+			"neither a recipient nor a file"},
+		{"init " + empty + " --auditor passerelle-recipient1x --country UTO --trust-domain t --agency a --agency-code a --listen :1", exitUsage,
+			"not a recipient"},
 		{"serve", exitUsage, "--config is required"},
 		{"status --gateway " + empty, exitFailed, "there is no passerelle.yaml"},
 		{"status --gateway unix:" + empty + "/s", exitUsage, "--identity DIR"},
@@ -150,7 +154,9 @@ func TestInternal(t *testing.T) {
 	t.Parallel()
 	f := start(t)
 	_, dir := f.enrol(t, "k-1")
-	f.status = func() (*passerellev1.GetStatusResponse, error) { return nil, refused(codes.Internal, "INTERNAL", nil, 0) }
+	f.status = func() (*passerellev1.GetStatusResponse, error) {
+		return nil, refused(codes.Internal, "INTERNAL", nil, 0)
+	}
 	code, out, errOut := command(t, "", f.as(dir, "status", "--json")...)
 	if code != exitFailed || !strings.Contains(errOut, "request 0123456789abcdef in that log") || !strings.Contains(out, `"request":"0123456789abcdef"`) {
 		t.Errorf("exit code %d, want 1; stdout %q, stderr %q", code, out, errOut)

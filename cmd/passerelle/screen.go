@@ -179,8 +179,12 @@ func (a *app) jsonSummary(summary *passerellev1.ScreenSummary, report ingest.Rep
 
 func (a *app) printScreen(s *passerellev1.ScreenSummary, candidates []*passerellev1.Candidate, ask *asker.Ask, report ingest.Report) error {
 	a.outf("Request %s\n\n", printable(s.GetRequestId()))
-	a.outf("%s asked about, %d of them with a candidate%s.\n", plural(s.GetSubjects(), "traveller"), s.GetSubjectsWithCandidates(),
-		qualified(s.GetResults()))
+	if answeredBy(s.GetResults()) == 0 {
+		a.outf("Nobody answered%s: nothing is known about %s.\n", qualified(s.GetResults()), plural(s.GetSubjects(), "traveller"))
+	} else {
+		a.outf("%s asked about, %d of them with a candidate%s.\n", plural(s.GetSubjects(), "traveller"),
+			s.GetSubjectsWithCandidates(), qualified(s.GetResults()))
+	}
 	if len(candidates) > 0 {
 		a.outf("A candidate is a record abroad that may be about the traveller: compare before you act.\n\n")
 		if err := a.tableCandidates(candidates, "  "); err != nil {

@@ -340,7 +340,7 @@ func (w *world) readings(r inspect.Reader, q *asked) map[string]func() (any, err
 			rows, _, err := i.List(ctx, r, inspect.Shared, inspect.Filter{Officer: id("asker")}, inspect.Page{})
 			return rows, err
 		},
-		"ENTRY": func() (any, error) { p, err := i.Entry(ctx, r, inspect.Shared, 0, [32]byte{}); return p.Bytes, err },
+		"ENTRY": func() (any, error) { p, _, err := i.Entry(ctx, r, inspect.Shared, 0, [32]byte{}); return p.Bytes, err },
 		"PROOF": func() (any, error) { p, err := i.Proof(ctx, r, inspect.Shared, 0); return p.Proof, err },
 		"SHOW":  func() (any, error) { return i.Show(ctx, r, q.id) },
 		"STATS": func() (any, error) {
@@ -597,10 +597,13 @@ func TestEntryAndProof(t *testing.T) {
 	w.settle()
 	verifier, err := note.NewVerifier(w.keys[inspect.Shared])
 	ok(t, err)
-	byIndex, err := w.inspector.Entry(t.Context(), auditor, inspect.Shared, 0, [32]byte{})
+	byIndex, receipt, err := w.inspector.Entry(t.Context(), auditor, inspect.Shared, 0, [32]byte{})
 	ok(t, err)
-	byLeaf, err := w.inspector.Entry(t.Context(), auditor, inspect.Shared, 0, entry.LeafHash(q.intent))
+	byLeaf, _, err := w.inspector.Entry(t.Context(), auditor, inspect.Shared, 0, entry.LeafHash(q.intent))
 	ok(t, err)
+	if !bytes.Equal(receipt, q.receipt) {
+		t.Error("another receipt than that of the query")
+	}
 	for _, p := range []inspect.Proven{byIndex, byLeaf} {
 		if _, _, err := entry.CheckProof(q.intent, p.Proof, verifier); err != nil || !bytes.Equal(p.Bytes, q.intent) {
 			t.Errorf("proof: %v", err)
@@ -611,7 +614,7 @@ func TestEntryAndProof(t *testing.T) {
 			t.Errorf("entry %d: %v", index, err)
 		}
 	}
-	if _, err := w.inspector.Entry(t.Context(), auditor, 0, 0, [32]byte{}); query.ReasonOf(err) != query.Malformed {
+	if _, _, err := w.inspector.Entry(t.Context(), auditor, 0, 0, [32]byte{}); query.ReasonOf(err) != query.Malformed {
 		t.Errorf("an unknown log: %v", err)
 	}
 	msg, proof, key, err := w.inspector.Checkpoint(t.Context(), inspect.Shared, 1)

@@ -12,6 +12,7 @@ import (
 	"github.com/passerelle/passerelle/gateway/audit"
 	"github.com/passerelle/passerelle/gateway/audit/entry"
 	"github.com/passerelle/passerelle/gateway/query"
+	"github.com/passerelle/passerelle/gateway/store"
 )
 
 const (
@@ -148,9 +149,20 @@ func (i *Inspector) row(ctx context.Context, which Which, x audit.Indexed) Row {
 }
 
 // Entry returns one entry by its index or, if leaf is not zero, by its leaf hash,
-// with its .tlog-proof file, which is nil while no checkpoint covers it.
-func (i *Inspector) Entry(ctx context.Context, r Reader, which Which, index uint64, leaf [32]byte) (Proven, error) {
-	return i.proven(ctx, r, readEntry, which, index, leaf)
+// with its .tlog-proof file, which is nil while no checkpoint covers it, and the
+// receipt of its query, nil if we did not ask or there is none.
+func (i *Inspector) Entry(ctx context.Context, r Reader, which Which, index uint64, leaf [32]byte) (p Proven, receipt []byte, err error) {
+	if p, err = i.proven(ctx, r, readEntry, which, index, leaf); err != nil {
+		return Proven{}, nil, err
+	}
+	if p.Entry.Direction == entry.DirectionAsked {
+		ask, err := i.Store.Ask(ctx, p.Entry.Query)
+		if err != nil && !errors.Is(err, store.ErrNotFound) {
+			return Proven{}, nil, failed(err)
+		}
+		receipt = ask.Receipt
+	}
+	return p, receipt, nil
 }
 
 // Proof returns an entry with its proof. It returns a refusal with

@@ -23,16 +23,31 @@ const (
 	entriesFile = "entries.jsonl"
 )
 
-// AuditService returns the service of that name over i. Everything but the
-// checkpoint is a reading, which i permits and puts on record; of sealed content
-// only the ciphertext is here.
-func AuditService(i *inspect.Inspector) Service {
+// An Inspector shows the logs to auditors. It is implemented by inspect.Inspector:
+// every call with a Reader is a reading that it permits, and puts on record before
+// it returns anything. Every error is a query.Refusal.
+type Inspector interface {
+	List(ctx context.Context, r inspect.Reader, which inspect.Which, f inspect.Filter, p inspect.Page) ([]inspect.Row, string, error)
+	Entry(ctx context.Context, r inspect.Reader, which inspect.Which, index uint64, leaf [32]byte) (inspect.Proven, []byte, error)
+	Proof(ctx context.Context, r inspect.Reader, which inspect.Which, index uint64) (inspect.Proven, error)
+	Show(ctx context.Context, r inspect.Reader, id query.ID) (*inspect.Shown, error)
+	Sealed(ctx context.Context, r inspect.Reader, id query.ID, hash [32]byte) (*inspect.Sealed, error)
+	Stats(ctx context.Context, r inspect.Reader, since, until time.Time, by []inspect.Criterion) ([]inspect.Count, error)
+	Verify(ctx context.Context, r inspect.Reader, which inspect.Which) (*inspect.Verification, error)
+	Files(ctx context.Context, r inspect.Reader, which inspect.Which, from uint64, emit func(path string, data []byte) error) error
+	Export(ctx context.Context, r inspect.Reader, which inspect.Which, since, until time.Time, w io.Writer) error
+	Checkpoint(ctx context.Context, which inspect.Which, from uint64) (checkpoint []byte, proof [][32]byte, key string, err error)
+}
+
+// AuditService returns the service of that name over i. Of sealed content only the
+// ciphertext is here.
+func AuditService(i Inspector) Service {
 	return Service{&pb.AuditService_ServiceDesc, &auditServer{inspector: i}}
 }
 
 type auditServer struct {
 	pb.UnimplementedAuditServiceServer
-	inspector *inspect.Inspector
+	inspector Inspector
 }
 
 // auditor returns who reads, and for which control.
@@ -125,19 +140,11 @@ func (s *auditServer) GetEntry(ctx context.Context, p *pb.GetEntryRequest) (*pb.
 	if err != nil {
 		return nil, err
 	}
-	x, err := s.inspector.Entry(ctx, who, which, index, leaf)
+	x, receipt, err := s.inspector.Entry(ctx, who, which, index, leaf)
 	if err != nil {
 		return nil, err
 	}
-	out := &pb.GetEntryResponse{Entry: entryProto(&x.Row), Proof: &pb.LogProof{Entry: x.Bytes, TlogProof: x.Proof}}
-	if x.Entry.Query != [16]byte{} && which == inspect.Shared {
-		shown, err := s.inspector.Show(ctx, who, x.Entry.Query)
-		if err != nil {
-			return nil, err
-		}
-		out.Receipt = shown.Receipt
-	}
-	return out, nil
+	return &pb.GetEntryResponse{Entry: entryProto(&x.Row), Proof: &pb.LogProof{Entry: x.Bytes, TlogProof: x.Proof}, Receipt: receipt}, nil
 }
 
 // ShowQuery implements AuditService.

@@ -66,8 +66,7 @@ func (s *policyServer) GetBundle(ctx context.Context, _ *pb.GetBundleRequest) (*
 	return &pb.GetBundleResponse{Bundle: bundleProto(s.reloader.ActiveBundle())}, nil
 }
 
-// ReloadBundle implements PolicyService. Legal officers may try a bundle; which
-// one decides is a matter of who runs the gateway as well.
+// ReloadBundle implements PolicyService.
 func (s *policyServer) ReloadBundle(ctx context.Context, p *pb.ReloadBundleRequest) (*pb.ReloadBundleResponse, error) {
 	caller, err := requireRole(ctx, officer.RoleLegal, officer.RoleOperator)
 	if err != nil {
