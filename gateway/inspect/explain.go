@@ -109,8 +109,10 @@ func (i *Inspector) explain(ctx context.Context, door policy.Door, e *entry.Entr
 	if !x.Allowed {
 		for _, rule := range i.Policy.Rules() {
 			if slices.Contains(e.Rules, rule.ID) {
-				x.Denials = append(x.Denials, policy.Denial{Rule: rule.ID, Title: rule.Title, Citation: rule.Citation, Verified: rule.Verified,
-					Sentence: "This rule took part in the refusal. Its reason cannot be made again: the facts were erased, or the rules have changed since."})
+				x.Denials = append(x.Denials, policy.Denial{Rule: rule.ID, Title: rule.Title, Citation: rule.Citation,
+					Verified: rule.Verified,
+					Sentence: "This rule took part in the refusal. Its reason cannot be made again: " +
+						"the facts were erased, or the rules have changed since."})
 			}
 		}
 	}

@@ -90,7 +90,8 @@ const (
 // bundle with index from on, then the tiles, then the checkpoint, so that a folder
 // without one is not all there. It ends with the first error of emit, which it
 // returns.
-func (i *Inspector) Files(ctx context.Context, r Reader, which Which, from uint64, emit func(path string, data []byte) error) error {
+func (i *Inspector) Files(ctx context.Context, r Reader, which Which, from uint64, emit func(path string,
+	data []byte) error) error {
 	s, err := i.log(which)
 	if err != nil {
 		return err

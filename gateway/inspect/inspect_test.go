@@ -82,7 +82,8 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	ctx := t.Context()
-	w := &world{t: t, dirs: make(map[inspect.Which]string), keys: make(map[inspect.Which]string), officers: make(map[string]officer.PrivateKey)}
+	w := &world{t: t, dirs: make(map[inspect.Which]string), keys: make(map[inspect.Which]string),
+		officers: make(map[string]officer.PrivateKey)}
 	dir := t.TempDir()
 	open := func(which inspect.Which, name string) *audit.Log {
 		_, key, err := ed25519.GenerateKey(nil)
@@ -148,7 +149,8 @@ func (w *world) open(p inspect.Policy) *inspect.Inspector {
 		Shared:   inspect.Source{Log: w.shared, Files: os.DirFS(w.dirs[inspect.Shared]), Key: w.keys[inspect.Shared]},
 		Internal: inspect.Source{Log: w.internal, Files: os.DirFS(w.dirs[inspect.Internal]), Key: w.keys[inspect.Internal]},
 		Store:    w.store, Policy: p, Peers: peers{theirs: w.holder.Public().(ed25519.PublicKey)}, Officers: w.register,
-		StatementKey: own.Public().(ed25519.PublicKey), Pseudonym: pseudonym, Now: func() time.Time { return noon.Add(time.Hour) },
+		StatementKey: own.Public().(ed25519.PublicKey), Pseudonym: pseudonym,
+		Now: func() time.Time { return noon.Add(time.Hour) },
 	})
 	ok(w.t, err)
 	return i
@@ -192,8 +194,10 @@ func (w *world) ask(n int, found bool) *asked {
 	in := policy.AskInput{
 		Now: policy.NewTime(began), Self: policy.Gateway{TrustDomain: ours}, Peer: policy.Gateway{TrustDomain: theirs},
 		Officer: policy.NewOfficer("asker", pseudonym("asker"), pseudonym("unit/unit-asker"), []string{"asking"}, policy.Time{}),
-		Query: policy.AskQuery{Collection: "watchlist", Category: "watchlist", PurposeCode: "ct-travel-screening", LegalBasisRef: "Act & s.14(2)",
-			OffenceCode: "terrorism", Urgency: "ordinary", Kind: kind.String(), SubjectCount: int64(n), Case: policy.NewRef("case"),
+		Query: policy.AskQuery{Collection: "watchlist", Category: "watchlist", PurposeCode: "ct-travel-screening",
+			LegalBasisRef: "Act & s.14(2)",
+			OffenceCode:   "terrorism", Urgency: "ordinary", Kind: kind.String(), SubjectCount: int64(n),
+			Case:          policy.NewRef("case"),
 			Justification: policy.NewText("why")},
 		Subject: policy.Subject{Category: "suspect", AgeYears: -1, AgeCertainty: "unknown"},
 	}
@@ -203,14 +207,17 @@ func (w *world) ask(n int, found bool) *asked {
 	ok(t, err)
 	seed := oprf.GenerateSeed()
 	q.content = &query.Content{
-		Version: query.ContentVersion, Query: q.id.String(), Request: query.NewID(began).String(), Officer: id("asker"), Unit: "unit-asker",
-		CaseReference: canary + "-case", Justification: canary + " boards tonight", SubjectCategory: "suspect", AskDigest: digest[:],
+		Version: query.ContentVersion, Query: q.id.String(), Request: query.NewID(began).String(), Officer: id("asker"),
+		Unit:          "unit-asker",
+		CaseReference: canary + "-case", Justification: canary + " boards tonight", SubjectCategory: "suspect",
+		AskDigest:    digest[:],
 		AskSignature: sig[:], Input: stored, Holder: theirs, Seed: seed.Bytes(),
 	}
 	pk := oprf.GeneratePrivateKey().PublicKey()
 	classes := []string{"doc", "name+dob"}
 	for _, class := range classes {
-		q.content.Batches = append(q.content.Batches, query.ContentBatch{Class: class, Epoch: 3, Info: []byte("info " + class), PublicKey: pk[:]})
+		q.content.Batches = append(q.content.Batches, query.ContentBatch{Class: class, Epoch: 3, Info: []byte("info " + class),
+			PublicKey: pk[:]})
 	}
 	for j := range n {
 		item := query.ContentItem{Ref: canary + "-seat", Keys: [][]byte{[]byte(canary + "-doc"), []byte(canary + "-name")}}
@@ -222,7 +229,8 @@ func (w *world) ask(n int, found bool) *asked {
 
 	e := entry.Entry{
 		Kind: entry.KindIntent, Time: began.UnixMilli(), Query: q.id, Direction: entry.DirectionAsked, Asker: us, Holder: them,
-		Agreement: "a-b-1", AgreementDigest: [32]byte{1}, Purpose: "ct-travel-screening", Collection: "watchlist", Items: uint32(items),
+		Agreement: "a-b-1", AgreementDigest: [32]byte{1}, Purpose: "ct-travel-screening", Collection: "watchlist",
+		Items:    uint32(items),
 		Protocol: query.Protocol, Normalisation: 1, ListVersion: 7,
 		Decision: entry.DecisionAllowed, Rules: []string{"RU-01", "RU-03"}, Bundle: w.engine.BundleDigest(), Input: inputDigest,
 		Officer: pseudonym("asker"), Unit: pseudonym("unit/unit-asker"), Auditor: w.identity.Recipient().KeyID(),
@@ -238,10 +246,12 @@ func (w *world) ask(n int, found bool) *asked {
 	ok(t, err)
 
 	q.request = &query.Request{
-		ID: q.id, Protocol: query.Protocol, Normalisation: 1, ListVersion: 7, AskerLeaf: entry.LeafHash(q.intent), Sealed: e.Sealed,
+		ID: q.id, Protocol: query.Protocol, Normalisation: 1, ListVersion: 7, AskerLeaf: entry.LeafHash(q.intent),
+		Sealed: e.Sealed,
 		Facts: query.Facts{Agreement: "a-b-1", AgreementDigest: e.AgreementDigest, Collection: "watchlist", Purpose: e.Purpose,
-			LegalBasis: "Act & s.14(2)", OffenceClass: "terrorism", Urgency: "ordinary", Category: "watchlist", Kind: kind, Items: uint32(items),
-			Unit: e.Unit, CaseReference: true, Justification: true},
+			LegalBasis: "Act & s.14(2)", OffenceClass: "terrorism", Urgency: "ordinary", Category: "watchlist", Kind: kind,
+			Items: uint32(items),
+			Unit:  e.Unit, CaseReference: true, Justification: true},
 		Statement: query.Statement{Rules: e.Rules, Bundle: e.Bundle, Signature: [64]byte{1, 2, 3}},
 	}
 	client, err := oprf.NewClient(pk)
@@ -255,7 +265,8 @@ func (w *world) ask(n int, found bool) *asked {
 				}
 			}
 			chunk := uint32(first / query.MaxChunk)
-			_, elements, err := client.Blind(inputs, seed, oprf.BlindContext{QueryID: q.id, Holder: theirs, Info: []byte("info " + class), Chunk: chunk})
+			_, elements, err := client.Blind(inputs, seed, oprf.BlindContext{QueryID: q.id, Holder: theirs,
+				Info: []byte("info " + class), Chunk: chunk})
 			ok(t, err)
 			b := query.Batch{Class: class, Epoch: 3, Chunk: chunk}
 			for _, x := range elements {
@@ -267,7 +278,8 @@ func (w *world) ask(n int, found bool) *asked {
 
 	a := store.Ask{ID: q.id, Holder: theirs, Collection: "watchlist", Agreement: "a-b-1", Purpose: e.Purpose, Kind: kind.String(),
 		Items: int64(n), State: store.AskIntent, Header: q.request.AppendHeader(nil), Created: began}
-	ok(t, w.store.PutAsk(ctx, store.Intent{Ask: a, PolicyInput: &store.PolicyInput{Digest: inputDigest, Input: stored, Created: began},
+	ok(t, w.store.PutAsk(ctx, store.Intent{Ask: a, PolicyInput: &store.PolicyInput{Digest: inputDigest, Input: stored,
+		Created: began},
 		Sealed: &store.SealedContent{Hash: e.Sealed, Content: ciphertext, Expires: began.AddDate(0, 0, 30)}}))
 	_, err = w.shared.Append(ctx, &e)
 	ok(t, err)
@@ -291,9 +303,11 @@ func (w *world) ask(n int, found bool) *asked {
 	q.ours = &r
 	_, err = w.shared.Append(ctx, &r)
 	ok(t, err)
-	ok(t, w.store.UpdateAsk(ctx, store.AskUpdate{ID: q.id, State: store.AskAnswered, RequestDigest: d.Request, Receipt: q.receipt, Time: began}))
+	ok(t, w.store.UpdateAsk(ctx, store.AskUpdate{ID: q.id, State: store.AskAnswered, RequestDigest: d.Request,
+		Receipt: q.receipt, Time: began}))
 	o := r
-	o.Kind, o.Outcome, o.Decision, o.Request, o.Receipt, o.PeerLeaf = entry.KindOutcome, entry.OutcomeNoCandidate, 0, [32]byte{}, [32]byte{}, [32]byte{}
+	o.Kind, o.Outcome, o.Decision, o.Request, o.Receipt, o.PeerLeaf = entry.KindOutcome, entry.OutcomeNoCandidate, 0,
+		[32]byte{}, [32]byte{}, [32]byte{}
 	if found {
 		o.Outcome = entry.OutcomeCandidate
 	}
@@ -376,7 +390,8 @@ func TestReadingIsOnRecord(t *testing.T) {
 			t.Errorf("%s: %d entries more, want 1", what, got-before)
 		}
 		e := w.last()
-		if e.Kind != entry.KindRead || e.Reason != what || e.Purpose != policy.CheckLawfulness || e.Officer != pseudonym("auditor") {
+		if e.Kind != entry.KindRead || e.Reason != what || e.Purpose != policy.CheckLawfulness ||
+			e.Officer != pseudonym("auditor") {
 			t.Errorf("%s: the record is %s %s for %q", what, e.Kind, e.Reason, e.Purpose)
 		}
 	}
@@ -394,11 +409,13 @@ func TestReadingIsRefused(t *testing.T) {
 		record bool
 	}{
 		{"no purpose", inspect.Reader{Officer: id("auditor")}, query.PolicyDenied, true},
-		{"not a control", inspect.Reader{Officer: id("auditor"), Control: "investigation of " + canary}, query.PolicyDenied, true},
+		{"not a control", inspect.Reader{Officer: id("auditor"), Control: "investigation of " + canary}, query.PolicyDenied,
+			true},
 		{"no role", inspect.Reader{Officer: id("asker"), Control: policy.CheckLawfulness}, query.PolicyDenied, true},
 		{"legal officer", inspect.Reader{Officer: id("lawyer"), Control: policy.CheckLawfulness}, query.PolicyDenied, true},
 		{"stranger", inspect.Reader{Officer: id("nobody"), Control: policy.CheckLawfulness}, query.NotEnrolled, false},
-		{"of another country", inspect.Reader{Officer: "spiffe://b.example/officer/auditor", Control: policy.CheckLawfulness}, query.NotEnrolled, false},
+		{"of another country", inspect.Reader{Officer: "spiffe://b.example/officer/auditor", Control: policy.CheckLawfulness},
+			query.NotEnrolled, false},
 		{"a gateway", inspect.Reader{Officer: us, Control: policy.CheckLawfulness}, query.NotEnrolled, false},
 	}
 	for _, tt := range tests {
@@ -493,7 +510,8 @@ func TestList(t *testing.T) {
 		{"since", inspect.Shared, inspect.Filter{Since: noon.Add(2 * time.Second)}, 2},
 		{"until", inspect.Shared, inspect.Filter{Until: noon.Add(2 * time.Second), Kind: entry.KindReceipt}, 1},
 		{"outcomes", inspect.Internal, inspect.Filter{Kind: entry.KindOutcome, Query: b.id}, 1},
-		{"reads", inspect.Internal, inspect.Filter{Purpose: policy.CheckLawfulness, Kind: entry.KindRead, Collection: "watchlist"}, 1},
+		{"reads", inspect.Internal, inspect.Filter{Purpose: policy.CheckLawfulness, Kind: entry.KindRead,
+			Collection: "watchlist"}, 1},
 	}
 	for _, tt := range tests {
 		rows, next, err := w.inspector.List(t.Context(), auditor, tt.which, tt.f, inspect.Page{})
@@ -506,7 +524,8 @@ func TestList(t *testing.T) {
 			}
 		}
 	}
-	if _, _, err := w.inspector.List(t.Context(), auditor, inspect.Shared, inspect.Filter{Officer: "asker"}, inspect.Page{}); query.ReasonOf(err) != query.Malformed {
+	if _, _, err := w.inspector.List(t.Context(), auditor, inspect.Shared, inspect.Filter{Officer: "asker"},
+		inspect.Page{}); query.ReasonOf(err) != query.Malformed {
 		t.Errorf("a filter by something that is no SPIFFE ID: %v", err)
 	}
 }
@@ -534,8 +553,10 @@ func TestListPages(t *testing.T) {
 	if want := []uint64{0, 1, 2}; !slices.Equal(indexes, want) {
 		t.Errorf("indexes = %v, want %v", indexes, want)
 	}
-	for _, p := range []inspect.Page{{Size: -1}, {Size: inspect.MaxPage + 1}, {Token: "x"}, {Token: "5"}, {Token: "2-1"}, {Token: "0-999"}} {
-		if _, _, err := w.inspector.List(t.Context(), auditor, inspect.Internal, inspect.Filter{}, p); query.ReasonOf(err) != query.Malformed {
+	for _, p := range []inspect.Page{{Size: -1}, {Size: inspect.MaxPage + 1}, {Token: "x"}, {Token: "5"}, {Token: "2-1"},
+		{Token: "0-999"}} {
+		if _, _, err := w.inspector.List(t.Context(), auditor, inspect.Internal, inspect.Filter{},
+			p); query.ReasonOf(err) != query.Malformed {
 			t.Errorf("page %v: %v, want %s", p, err, query.Malformed)
 		}
 	}
@@ -575,7 +596,8 @@ func TestShow(t *testing.T) {
 	ok(t, w.store.UpdateAsk(t.Context(), store.AskUpdate{ID: q.id, Receipt: []byte("forged"), Header: []byte("forged")}))
 	s, err = w.inspector.Show(t.Context(), auditor, q.id)
 	ok(t, err)
-	want := map[string]inspect.Result{"receipt": inspect.Different, "request_header": inspect.Different, "sealed": inspect.Missing}
+	want := map[string]inspect.Result{"receipt": inspect.Different, "request_header": inspect.Different,
+		"sealed": inspect.Missing}
 	for _, c := range s.Checks {
 		if r, changed := want[c.Name]; changed && c.Result != r {
 			t.Errorf("%s is %s, want %s", c.Name, c.Result, r)
@@ -638,7 +660,8 @@ func TestStats(t *testing.T) {
 	fail := *q.ours
 	fail.Kind, fail.Reason, fail.Receipt, fail.Decision = entry.KindFailure, "PEER_UNREACHABLE", [32]byte{}, 0
 	denied := *q.ours
-	denied.Kind, denied.Reason, denied.Decision, denied.Officer = entry.KindIntent, "POLICY_DENIED", entry.DecisionDenied, pseudonym("asker")
+	denied.Kind, denied.Reason, denied.Decision, denied.Officer = entry.KindIntent, "POLICY_DENIED", entry.DecisionDenied,
+		pseudonym("asker")
 	denied.Query, denied.Receipt, denied.Request, denied.PeerLeaf = query.NewID(noon), [32]byte{}, [32]byte{}, [32]byte{}
 	denied.Rules, denied.Time = []string{"RU-03", "RU-04"}, noon.AddDate(0, 0, 1).UnixMilli()
 	for _, e := range []*entry.Entry{&fail, &denied} {
@@ -682,11 +705,13 @@ func TestStats(t *testing.T) {
 	for _, c := range got {
 		counts[c.Group[0]] = c.Queries
 	}
-	if counts["intent"] != 3 || counts["receipt"] != 3 || counts["failure"] != 1 || counts["outcome"] != 3 || counts["read"] != 5 {
+	if counts["intent"] != 3 || counts["receipt"] != 3 || counts["failure"] != 1 || counts["outcome"] != 3 ||
+		counts["read"] != 5 {
 		t.Errorf("by kind: %v", counts)
 	}
 	for _, by := range [][]inspect.Criterion{{"officer"}, {"peer", "peer"}, {"peer", "day", "rule", "unit"}} {
-		if _, err := w.inspector.Stats(t.Context(), auditor, time.Time{}, time.Time{}, by); query.ReasonOf(err) != query.Malformed {
+		if _, err := w.inspector.Stats(t.Context(), auditor, time.Time{}, time.Time{},
+			by); query.ReasonOf(err) != query.Malformed {
 			t.Errorf("by %v: %v", by, err)
 		}
 	}
@@ -786,7 +811,10 @@ func TestExport(t *testing.T) {
 		t.Errorf("paths = %q", paths)
 	}
 	stop := errors.New("enough")
-	if err := w.inspector.Files(t.Context(), auditor, inspect.Shared, 0, func(string, []byte) error { return stop }); err != stop {
+	if err := w.inspector.Files(t.Context(), auditor, inspect.Shared, 0, func(string,
+		[]byte) error {
+		return stop
+	}); err != stop {
 		t.Errorf("Files ended with %v, want the error of emit", err)
 	}
 
@@ -864,7 +892,8 @@ func TestSealed(t *testing.T) {
 		s, err := w.inspector.Sealed(t.Context(), auditor, by.id, by.hash)
 		ok(t, err)
 		if s.Query != q.id || !bytes.Equal(s.Entry, q.intent) || s.Index != 2 || s.Officer != id("asker") ||
-			!s.OfficerKey.Equal(w.officers["asker"].PublicKey()) || s.Auditor != w.identity.Recipient().KeyID() || s.EraseBy.IsZero() {
+			!s.OfficerKey.Equal(w.officers["asker"].PublicKey()) || s.Auditor != w.identity.Recipient().KeyID() ||
+			s.EraseBy.IsZero() {
 			t.Errorf("Sealed = query %s, index %d, officer %s", s.Query, s.Index, s.Officer)
 		}
 		if !bytes.Equal(s.Header, q.request.AppendHeader(nil)) {
@@ -886,7 +915,8 @@ func TestSealed(t *testing.T) {
 		}
 	}
 	ok(t, w.store.EraseSealed(t.Context(), q.request.Sealed, noon))
-	if s, err := w.inspector.Sealed(t.Context(), auditor, q.id, [32]byte{}); query.ReasonOf(err) != query.Precondition || s != nil {
+	if s, err := w.inspector.Sealed(t.Context(), auditor, q.id, [32]byte{}); query.ReasonOf(err) != query.Precondition ||
+		s != nil {
 		t.Errorf("erased content: %v", err)
 	}
 }
@@ -901,16 +931,19 @@ func TestExplain(t *testing.T) {
 	stored, digest := in.Stored()
 	ok(t, w.store.PutPolicyInput(t.Context(), store.PolicyInput{Digest: digest, Input: stored, Created: noon}))
 	q := query.NewID(noon)
-	e := entry.Entry{Kind: entry.KindIntent, Time: noon.UnixMilli(), Query: q, Direction: entry.DirectionAsked, Asker: us, Holder: them,
-		Agreement: "a-b-1", Purpose: "p", Decision: entry.DecisionDenied, Reason: string(query.PolicyDenied), Rules: d.Rules(), Bundle: d.Bundle(),
-		Input: digest, Officer: pseudonym("asker")}
+	e := entry.Entry{Kind: entry.KindIntent, Time: noon.UnixMilli(), Query: q, Direction: entry.DirectionAsked, Asker: us,
+		Holder:    them,
+		Agreement: "a-b-1", Purpose: "p", Decision: entry.DecisionDenied, Reason: string(query.PolicyDenied), Rules: d.Rules(),
+		Bundle: d.Bundle(),
+		Input:  digest, Officer: pseudonym("asker")}
 	_, err = w.shared.Append(t.Context(), &e)
 	ok(t, err)
 
 	for _, who := range []string{"lawyer", "auditor"} {
 		got, err := w.inspector.Explain(t.Context(), id(who), q, "")
 		ok(t, err)
-		if len(got) != 1 || !got[0].Reproduced || got[0].Allowed || len(got[0].Denials) == 0 || got[0].Denials[0].Sentence == "" ||
+		if len(got) != 1 || !got[0].Reproduced || got[0].Allowed || len(got[0].Denials) == 0 ||
+			got[0].Denials[0].Sentence == "" ||
 			!bytes.Equal(got[0].Input, stored) {
 			t.Fatalf("Explain by the %s = %+v", who, got)
 		}
@@ -918,11 +951,13 @@ func TestExplain(t *testing.T) {
 			t.Errorf("the record is %s %s", last.Kind, last.Reason)
 		}
 	}
-	if got, err := w.inspector.Explain(t.Context(), id("asker"), q, ""); query.ReasonOf(err) != query.RoleRequired || got != nil ||
+	if got, err := w.inspector.Explain(t.Context(), id("asker"), q, ""); query.ReasonOf(err) != query.RoleRequired ||
+		got != nil ||
 		w.last().Reason != "REFUSED_EXPLAIN" {
 		t.Errorf("Explain by the asker: %v", err)
 	}
-	if got, err := w.inspector.Explain(t.Context(), id("lawyer"), q, policy.Answer); query.ReasonOf(err) != query.NotFound || got != nil {
+	if got, err := w.inspector.Explain(t.Context(), id("lawyer"), q, policy.Answer); query.ReasonOf(err) != query.NotFound ||
+		got != nil {
 		t.Errorf("Explain at another door: %v", err)
 	}
 
@@ -939,7 +974,8 @@ func TestExplain(t *testing.T) {
 		ok(t, err)
 		got, err := w.inspector.Explain(t.Context(), id("lawyer"), changed.Query, policy.Ask)
 		ok(t, err)
-		if got[0].Reproduced || len(got[0].Denials) == 0 || !strings.Contains(got[0].Denials[0].Sentence, "cannot be made again") {
+		if got[0].Reproduced || len(got[0].Denials) == 0 || !strings.Contains(got[0].Denials[0].Sentence,
+			"cannot be made again") {
 			t.Errorf("Explain = %+v", got[0])
 		}
 	}

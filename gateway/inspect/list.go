@@ -151,7 +151,8 @@ func (i *Inspector) row(ctx context.Context, which Which, x audit.Indexed) Row {
 // Entry returns one entry by its index or, if leaf is not zero, by its leaf hash,
 // with its .tlog-proof file, which is nil while no checkpoint covers it, and the
 // receipt of its query, nil if we did not ask or there is none.
-func (i *Inspector) Entry(ctx context.Context, r Reader, which Which, index uint64, leaf [32]byte) (p Proven, receipt []byte, err error) {
+func (i *Inspector) Entry(ctx context.Context, r Reader, which Which, index uint64, leaf [32]byte) (p Proven, receipt []byte,
+	err error) {
 	if p, err = i.proven(ctx, r, readEntry, which, index, leaf); err != nil {
 		return Proven{}, nil, err
 	}
@@ -218,7 +219,8 @@ func (i *Inspector) prove(ctx context.Context, s source, row Row) (Proven, error
 // Checkpoint returns the latest published checkpoint of a log, its verifier key,
 // and the consistency proof from an older size, none from 0. It is no reading:
 // witnesses and neighbours see as much.
-func (i *Inspector) Checkpoint(ctx context.Context, which Which, from uint64) (checkpoint []byte, proof [][32]byte, key string, err error) {
+func (i *Inspector) Checkpoint(ctx context.Context, which Which, from uint64) (checkpoint []byte, proof [][32]byte, key string,
+	err error) {
 	s, err := i.log(which)
 	if err != nil {
 		return nil, nil, "", err

@@ -148,11 +148,13 @@ func request(c *query.Content, header *query.Request) (*query.Request, error) {
 				}
 			}
 			chunk := uint32(first / query.MaxChunk)
-			elements, err := oprf.Recompute(inputs, seed, oprf.BlindContext{QueryID: header.ID, Holder: c.Holder, Info: class.Info, Chunk: chunk})
+			elements, err := oprf.Recompute(inputs, seed, oprf.BlindContext{QueryID: header.ID, Holder: c.Holder,
+				Info: class.Info, Chunk: chunk})
 			if err != nil {
 				return nil, errors.New("a lookup key or the public information is malformed")
 			}
-			b := query.Batch{Class: class.Class, Epoch: class.Epoch, Chunk: chunk, Elements: make([][query.ElementSize]byte, len(elements))}
+			b := query.Batch{Class: class.Class, Epoch: class.Epoch, Chunk: chunk, Elements: make([][query.ElementSize]byte,
+				len(elements))}
 			for j := range elements {
 				b.Elements[j] = elements[j]
 			}
@@ -256,7 +258,8 @@ type storedAsk struct {
 func (v *Verdict) facts(c *query.Content, h *query.Request, intent *entry.Entry) {
 	f := &h.Facts
 	v.same("policy_input", sha256.Sum256(c.Input) == intent.Input,
-		"The facts that our rules saw are those that the intent names.", "The facts in the content are not those that the intent names.")
+		"The facts that our rules saw are those that the intent names.",
+		"The facts in the content are not those that the intent names.")
 	var in storedAsk
 	if err := json.Unmarshal(c.Input, &in); err != nil || in.Door != "ask" {
 		v.add("facts", Different, "The facts in the content are malformed.")
@@ -304,7 +307,8 @@ func (v *Verdict) officer(c *query.Content, e *Evidence, intent *entry.Entry) {
 	v.same("officer", c.Officer == e.Officer, "The officer in the content is the officer of the entry.",
 		"The officer in the content is not the officer of the entry.")
 	v.same("officer_signature", officer.Check(e.OfficerKey, officer.PurposeAsk, [32]byte(c.AskDigest), c.AskSignature) == nil,
-		"The officer signed the ask with the key in the register.", "The ask is not signed with the officer's key in the register.")
+		"The officer signed the ask with the key in the register.",
+		"The ask is not signed with the officer's key in the register.")
 }
 
 func (v *Verdict) add(name string, result Result, sentence string) {
@@ -335,7 +339,8 @@ func (v *Verdict) done(compared bool) Verdict {
 	case both:
 		v.Result, v.Sentence = Same, "The content describes the request that was sent, byte for byte, and the holder confirms it."
 	default:
-		v.Result, v.Sentence = Same, "The content describes the request in our own log, byte for byte; the holder's word on it is missing."
+		v.Result, v.Sentence = Same,
+			"The content describes the request in our own log, byte for byte; the holder's word on it is missing."
 	}
 	return *v
 }

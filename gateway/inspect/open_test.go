@@ -23,7 +23,8 @@ func (w *world) evidence(q *asked) (*query.Content, inspect.Evidence) {
 	ok(w.t, err)
 	header, err := query.ParseHeader(s.Header)
 	ok(w.t, err)
-	return c, inspect.Evidence{Intent: s.Entry, Header: header, Ours: []*entry.Entry{q.ours}, Theirs: q.decision, Receipt: q.receipt,
+	return c, inspect.Evidence{Intent: s.Entry, Header: header, Ours: []*entry.Entry{q.ours}, Theirs: q.decision,
+		Receipt:   q.receipt,
 		HolderKey: w.holder.Public().(ed25519.PublicKey), Officer: s.Officer, OfficerKey: s.OfficerKey}
 }
 
@@ -64,8 +65,10 @@ func TestRecomputeTampered(t *testing.T) {
 		{"empty key", func(c *query.Content, _ *inspect.Evidence) { c.Items[1].Keys[0] = []byte{} }, "request"},
 		{"item left out", func(c *query.Content, _ *inspect.Evidence) { c.Items = c.Items[:2] }, "facts"},
 		{"item more", func(c *query.Content, _ *inspect.Evidence) { c.Items = append(c.Items, c.Items[0]) }, "facts"},
-		{"items more than were sent", func(c *query.Content, _ *inspect.Evidence) { c.Items = append(c.Items, c.Items...) }, "request"},
-		{"items swapped", func(c *query.Content, _ *inspect.Evidence) { c.Items[0], c.Items[1] = c.Items[1], c.Items[0] }, "our_log"},
+		{"items more than were sent", func(c *query.Content, _ *inspect.Evidence) { c.Items = append(c.Items, c.Items...) },
+			"request"},
+		{"items swapped", func(c *query.Content, _ *inspect.Evidence) { c.Items[0], c.Items[1] = c.Items[1], c.Items[0] },
+			"our_log"},
 		{"seed", func(c *query.Content, _ *inspect.Evidence) { c.Seed = oprf.GenerateSeed().Bytes() }, "our_log"},
 		{"half a seed", func(c *query.Content, _ *inspect.Evidence) { c.Seed = c.Seed[:16] }, "request"},
 		{"info", func(c *query.Content, _ *inspect.Evidence) { c.Batches[0].Info = []byte("other") }, "our_log"},
@@ -105,7 +108,8 @@ func TestRecomputeTampered(t *testing.T) {
 		{"their sealed", func(_ *query.Content, e *inspect.Evidence) { e.Theirs.PeerSealed[0] ^= 1 }, "their_binding"},
 		{"receipt", func(_ *query.Content, e *inspect.Evidence) { e.Receipt[40] ^= 1 }, "receipt"},
 		{"receipt of another query", func(_ *query.Content, e *inspect.Evidence) { e.Receipt = other.receipt }, "receipt"},
-		{"key of the holder", func(_ *query.Content, e *inspect.Evidence) { e.HolderKey = w.officers["asker"].PublicKey() }, "receipt"},
+		{"key of the holder", func(_ *query.Content, e *inspect.Evidence) { e.HolderKey = w.officers["asker"].PublicKey() },
+			"receipt"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -117,7 +121,10 @@ func TestRecomputeTampered(t *testing.T) {
 			if v.Result != inspect.Different {
 				t.Errorf("the verdict is %s: %s", v.Result, v.Sentence)
 			}
-			if !slices.ContainsFunc(v.Checks, func(c inspect.Check) bool { return c.Name == tt.want && c.Result == inspect.Different }) {
+			if !slices.ContainsFunc(v.Checks, func(c inspect.Check) bool {
+				return c.Name == tt.want &&
+					c.Result == inspect.Different
+			}) {
 				t.Errorf("%s is not different; checks: %v", tt.want, v.Checks)
 			}
 		})
@@ -173,8 +180,10 @@ func TestOpenTampered(t *testing.T) {
 		{"no identity", func(i *sealed.Identity, _ *[]byte, _ *query.ID, _ *[]byte) { *i = sealed.Identity{} }, sealed.ErrKey},
 		{"ciphertext", func(_ *sealed.Identity, c *[]byte, _ *query.ID, _ *[]byte) { (*c)[2000] ^= 1 }, inspect.ErrNotNamed},
 		{"query", func(_ *sealed.Identity, _ *[]byte, id *query.ID, _ *[]byte) { *id = other.id }, inspect.ErrNotNamed},
-		{"entry of another query", func(_ *sealed.Identity, _ *[]byte, _ *query.ID, e *[]byte) { *e = other.intent }, inspect.ErrNotNamed},
-		{"entry of another kind", func(_ *sealed.Identity, _ *[]byte, _ *query.ID, e *[]byte) { *e, _ = changed.Bytes() }, inspect.ErrNotNamed},
+		{"entry of another query", func(_ *sealed.Identity, _ *[]byte, _ *query.ID, e *[]byte) { *e = other.intent },
+			inspect.ErrNotNamed},
+		{"entry of another kind", func(_ *sealed.Identity, _ *[]byte, _ *query.ID, e *[]byte) { *e, _ = changed.Bytes() },
+			inspect.ErrNotNamed},
 		{"field of the entry", func(_ *sealed.Identity, _ *[]byte, _ *query.ID, e *[]byte) {
 			x, _ := entry.ParseEntry(*e)
 			x.Officer[0] ^= 1

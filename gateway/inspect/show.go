@@ -182,7 +182,8 @@ func (i *Inspector) checkReceipt(s *Shown) {
 		case ours != nil:
 			add("receipt", Different, "The log has the digest of a receipt, and the receipt itself is not stored.")
 		case decision != nil && decision.Entry.Decision == entry.DecisionAllowed:
-			add("receipt", Missing, "The receipt went to the asker with the answer, and was deleted here when the asker had verified it.")
+			add("receipt", Missing,
+				"The receipt went to the asker with the answer, and was deleted here when the asker had verified it.")
 		default:
 			add("receipt", Missing, "There is no receipt: the query was not answered.")
 		}
@@ -211,7 +212,8 @@ func (i *Inspector) checkReceipt(s *Shown) {
 	if ours != nil {
 		compare("receipt_digest", entry.ReceiptDigest(s.Receipt) == ours.Entry.Receipt && receipt.Leaf == ours.Entry.PeerLeaf,
 			"The receipt is the one that our log names.", "The receipt is not the one that our log names.")
-		compare("receipt_request", receipt.Query == s.Query && receipt.Request == ours.Entry.Request && receipt.Request == s.Request,
+		compare("receipt_request", receipt.Query == s.Query && receipt.Request == ours.Entry.Request &&
+			receipt.Request == s.Request,
 			"The holder signed for the same request that our log has.", "The holder signed for another request than our log has.")
 	}
 	if decision != nil { // there may be others, of a neighbour who took the same id
@@ -219,7 +221,8 @@ func (i *Inspector) checkReceipt(s *Shown) {
 			return p.Entry.Kind == entry.KindDecision && p.Leaf == receipt.Leaf && p.Entry.Request == receipt.Request
 		})
 		compare("receipt_request", receipt.Query == s.Query && same,
-			"The receipt is about the request and the entry of our log.", "The receipt is about another request or entry than our log has.")
+			"The receipt is about the request and the entry of our log.",
+			"The receipt is about another request or entry than our log has.")
 	}
 }
 

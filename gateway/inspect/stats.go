@@ -38,7 +38,8 @@ const (
 	ByKind       Criterion = "kind"
 )
 
-var criteria = []Criterion{ByPeer, ByDirection, ByPurpose, ByCollection, ByDecision, ByReason, ByItems, ByRule, ByUnit, ByDay, ByKind}
+var criteria = []Criterion{ByPeer, ByDirection, ByPurpose, ByCollection, ByDecision, ByReason, ByItems, ByRule, ByUnit, ByDay,
+	ByKind}
 
 // A Count is one row of a table of counts.
 type Count struct {
@@ -69,7 +70,8 @@ func (i *Inspector) Stats(ctx context.Context, r Reader, since, until time.Time,
 		return nil, err
 	}
 	kinds := slices.Contains(by, ByKind)
-	t := &table{i: i, by: by, rows: make(map[string]*Count), candidate: make(map[[16]byte]bool), failure: make(map[[16]byte]string)}
+	t := &table{i: i, by: by, rows: make(map[string]*Count), candidate: make(map[[16]byte]bool),
+		failure: make(map[[16]byte]string)}
 
 	// What became of a query comes after it: read that first.
 	for x, err := range i.Internal.Log.Entries(ctx, 0, internal) {
@@ -147,7 +149,8 @@ func (t *table) add(e *entry.Entry) {
 		case failed:
 			row.Failed++
 		}
-		if e.Direction == entry.DirectionAsked && t.candidate[e.Query] && (e.Kind == entry.KindIntent || e.Kind == entry.KindOutcome) {
+		if e.Direction == entry.DirectionAsked && t.candidate[e.Query] && (e.Kind == entry.KindIntent ||
+			e.Kind == entry.KindOutcome) {
 			row.Candidates++
 		}
 	}

@@ -27,14 +27,16 @@ const (
 // every call with a Reader is a reading that it permits, and puts on record before
 // it returns anything. Every error is a query.Refusal.
 type Inspector interface {
-	List(ctx context.Context, r inspect.Reader, which inspect.Which, f inspect.Filter, p inspect.Page) ([]inspect.Row, string, error)
+	List(ctx context.Context, r inspect.Reader, which inspect.Which, f inspect.Filter, p inspect.Page) ([]inspect.Row, string,
+		error)
 	Entry(ctx context.Context, r inspect.Reader, which inspect.Which, index uint64, leaf [32]byte) (inspect.Proven, []byte, error)
 	Proof(ctx context.Context, r inspect.Reader, which inspect.Which, index uint64) (inspect.Proven, error)
 	Show(ctx context.Context, r inspect.Reader, id query.ID) (*inspect.Shown, error)
 	Sealed(ctx context.Context, r inspect.Reader, id query.ID, hash [32]byte) (*inspect.Sealed, error)
 	Stats(ctx context.Context, r inspect.Reader, since, until time.Time, by []inspect.Criterion) ([]inspect.Count, error)
 	Verify(ctx context.Context, r inspect.Reader, which inspect.Which) (*inspect.Verification, error)
-	Files(ctx context.Context, r inspect.Reader, which inspect.Which, from uint64, emit func(path string, data []byte) error) error
+	Files(ctx context.Context, r inspect.Reader, which inspect.Which, from uint64, emit func(path string,
+		data []byte) error) error
 	Export(ctx context.Context, r inspect.Reader, which inspect.Which, since, until time.Time, w io.Writer) error
 	Checkpoint(ctx context.Context, which inspect.Which, from uint64) (checkpoint []byte, proof [][32]byte, key string, err error)
 }
@@ -144,7 +146,8 @@ func (s *auditServer) GetEntry(ctx context.Context, p *pb.GetEntryRequest) (*pb.
 	if err != nil {
 		return nil, err
 	}
-	return &pb.GetEntryResponse{Entry: entryProto(&x.Row), Proof: &pb.LogProof{Entry: x.Bytes, TlogProof: x.Proof}, Receipt: receipt}, nil
+	return &pb.GetEntryResponse{Entry: entryProto(&x.Row), Proof: &pb.LogProof{Entry: x.Bytes, TlogProof: x.Proof},
+		Receipt: receipt}, nil
 }
 
 // ShowQuery implements AuditService.
@@ -246,7 +249,8 @@ func (s *auditServer) GetStats(ctx context.Context, p *pb.GetStatsRequest) (*pb.
 	}
 	out := new(pb.GetStatsResponse)
 	for _, c := range counts {
-		out.Rows = append(out.Rows, &pb.StatsRow{Group: c.Group, Queries: c.Queries, Denied: c.Denied, Failed: c.Failed, Items: c.Items,
+		out.Rows = append(out.Rows, &pb.StatsRow{Group: c.Group, Queries: c.Queries, Denied: c.Denied, Failed: c.Failed,
+			Items:          c.Items,
 			WithCandidates: c.Candidates})
 	}
 	return out, nil

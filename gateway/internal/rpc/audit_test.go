@@ -29,16 +29,21 @@ var auditNoon = time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 // auditRow is the row of a valid entry with every field that an intent may have.
 func auditRow(t testing.TB) inspect.Row {
 	t.Helper()
-	e := &entry.Entry{Kind: entry.KindIntent, Time: auditNoon.UnixMilli(), Query: query.NewID(auditNoon), Direction: entry.DirectionAsked,
-		Asker: "spiffe://a.example/gateway/main", Holder: "spiffe://b.example/gateway/main", Agreement: "a-b", AgreementDigest: [32]byte{1},
-		Purpose: "p", Collection: "watchlist", Items: 4, Decision: entry.DecisionAllowed, Rules: []string{"RU-01"}, Bundle: [32]byte{2},
-		Input: [32]byte{3}, Officer: [16]byte{4}, Unit: [16]byte{5}, Protocol: 1, Normalisation: 1, ListVersion: 7, Auditor: [8]byte{6},
-		Sealed: [32]byte{7}}
+	e := &entry.Entry{Kind: entry.KindIntent, Time: auditNoon.UnixMilli(), Query: query.NewID(auditNoon),
+		Direction: entry.DirectionAsked,
+		Asker:     "spiffe://a.example/gateway/main", Holder: "spiffe://b.example/gateway/main", Agreement: "a-b",
+		AgreementDigest: [32]byte{1},
+		Purpose:         "p", Collection: "watchlist", Items: 4, Decision: entry.DecisionAllowed, Rules: []string{"RU-01"},
+		Bundle: [32]byte{2},
+		Input:  [32]byte{3}, Officer: [16]byte{4}, Unit: [16]byte{5}, Protocol: 1, Normalisation: 1, ListVersion: 7,
+		Auditor: [8]byte{6},
+		Sealed:  [32]byte{7}}
 	b, err := e.Bytes()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return inspect.Row{Indexed: audit.Indexed{Index: 12, Leaf: entry.LeafHash(b), Entry: e, Bytes: b}, Log: inspect.Shared, Sealed: true}
+	return inspect.Row{Indexed: audit.Indexed{Index: 12, Leaf: entry.LeafHash(b), Entry: e, Bytes: b}, Log: inspect.Shared,
+		Sealed: true}
 }
 
 // A fakeInspector returns one row, and remembers how it was called.
@@ -60,7 +65,8 @@ func (f *fakeInspector) called(r inspect.Reader, which inspect.Which) error {
 	return f.err
 }
 
-func (f *fakeInspector) List(_ context.Context, r inspect.Reader, which inspect.Which, filter inspect.Filter, p inspect.Page) ([]inspect.Row, string, error) {
+func (f *fakeInspector) List(_ context.Context, r inspect.Reader, which inspect.Which, filter inspect.Filter,
+	p inspect.Page) ([]inspect.Row, string, error) {
 	f.filter, f.page = filter, p
 	if err := f.called(r, which); err != nil {
 		return nil, "", err
@@ -68,7 +74,8 @@ func (f *fakeInspector) List(_ context.Context, r inspect.Reader, which inspect.
 	return []inspect.Row{f.row}, "5-9", nil
 }
 
-func (f *fakeInspector) Entry(_ context.Context, r inspect.Reader, which inspect.Which, _ uint64, _ [32]byte) (inspect.Proven, []byte, error) {
+func (f *fakeInspector) Entry(_ context.Context, r inspect.Reader, which inspect.Which, _ uint64, _ [32]byte) (inspect.Proven,
+	[]byte, error) {
 	return inspect.Proven{Row: f.row, Proof: []byte("proof")}, []byte("receipt"), f.called(r, which)
 }
 
@@ -83,20 +90,25 @@ func (f *fakeInspector) Show(_ context.Context, r inspect.Reader, id query.ID) (
 }
 
 func (f *fakeInspector) Sealed(_ context.Context, r inspect.Reader, id query.ID, _ [32]byte) (*inspect.Sealed, error) {
-	return &inspect.Sealed{Query: id, Entry: f.row.Bytes, Ciphertext: []byte("ciphertext"), Officer: "spiffe://a.example/officer/o1"}, f.called(r, 0)
+	return &inspect.Sealed{Query: id, Entry: f.row.Bytes, Ciphertext: []byte("ciphertext"),
+		Officer: "spiffe://a.example/officer/o1"}, f.called(r, 0)
 }
 
-func (f *fakeInspector) Stats(_ context.Context, r inspect.Reader, _, _ time.Time, by []inspect.Criterion) ([]inspect.Count, error) {
+func (f *fakeInspector) Stats(_ context.Context, r inspect.Reader, _, _ time.Time, by []inspect.Criterion) ([]inspect.Count,
+	error) {
 	f.by = by
-	return []inspect.Count{{Group: []string{"b.example"}, Queries: 5, Denied: 1, Failed: 2, Items: 9, Candidates: 3}}, f.called(r, 0)
+	return []inspect.Count{{Group: []string{"b.example"}, Queries: 5, Denied: 1, Failed: 2, Items: 9, Candidates: 3}},
+		f.called(r, 0)
 }
 
 func (f *fakeInspector) Verify(_ context.Context, r inspect.Reader, which inspect.Which) (*inspect.Verification, error) {
-	return &inspect.Verification{Checkpoint: []byte("checkpoint"), Fault: &entry.FolderError{File: "tile/0/000", Index: 3, What: "is cut off"}},
+	return &inspect.Verification{Checkpoint: []byte("checkpoint"), Fault: &entry.FolderError{File: "tile/0/000", Index: 3,
+			What: "is cut off"}},
 		f.called(r, which)
 }
 
-func (f *fakeInspector) Files(_ context.Context, r inspect.Reader, which inspect.Which, _ uint64, emit func(string, []byte) error) error {
+func (f *fakeInspector) Files(_ context.Context, r inspect.Reader, which inspect.Which, _ uint64, emit func(string,
+	[]byte) error) error {
 	if err := f.called(r, which); err != nil {
 		return err
 	}
@@ -121,7 +133,8 @@ func auditService(i rpc.Inspector) pb.AuditServiceServer {
 
 // as returns the context of a call by an officer with roles.
 func as(t testing.TB, roles ...officer.Role) context.Context {
-	return rpc.WithCaller(t.Context(), rpc.Caller{ID: "spiffe://a.example/officer/o1", Officer: officer.Officer{ID: "o1", Roles: roles}})
+	return rpc.WithCaller(t.Context(), rpc.Caller{ID: "spiffe://a.example/officer/o1", Officer: officer.Officer{ID: "o1",
+		Roles: roles}})
 }
 
 // An exportStream keeps what is sent.
@@ -181,7 +194,8 @@ func TestAuditServiceRoles(t *testing.T) {
 	f := &fakeInspector{row: auditRow(t), file: []byte("entries")}
 	s := auditService(f)
 	for name, call := range auditCalls(s, policy.CheckLawfulness) {
-		for _, ctx := range []context.Context{t.Context(), as(t), as(t, officer.RoleAsking, officer.RoleLegal, officer.RoleOperator, officer.RoleAdministrator)} {
+		for _, ctx := range []context.Context{t.Context(), as(t), as(t, officer.RoleAsking, officer.RoleLegal,
+			officer.RoleOperator, officer.RoleAdministrator)} {
 			want := query.RoleRequired
 			if _, ok := rpc.CallerFromContext(ctx); !ok {
 				want = query.NotEnrolled
@@ -198,7 +212,8 @@ func TestAuditServiceRoles(t *testing.T) {
 		if m, err := call(as(t, officer.RoleAuditor)); err != nil || isNil(m) {
 			t.Errorf("%s by an auditor: %v", name, err)
 		}
-		if want := (inspect.Reader{Officer: "spiffe://a.example/officer/o1", Control: policy.CheckLawfulness}); name != "GetCheckpoint" && f.reader != want {
+		if want := (inspect.Reader{Officer: "spiffe://a.example/officer/o1",
+			Control: policy.CheckLawfulness}); name != "GetCheckpoint" && f.reader != want {
 			t.Errorf("%s: reader %v, want %v", name, f.reader, want)
 		}
 	}
@@ -224,20 +239,25 @@ func TestListEntriesFilter(t *testing.T) {
 	s := auditService(f)
 	ctx := as(t, officer.RoleAuditor)
 	id := query.NewID(auditNoon)
-	r, err := s.ListEntries(ctx, &pb.ListEntriesRequest{Log: pb.Log_LOG_INTERNAL, Kind: "read", Peer: "b.example", Purpose: "p", Decision: "denied",
-		Officer: "spiffe://a.example/officer/o2", Collection: "watchlist", QueryId: id.String(), Page: &pb.Page{Size: 7, Token: "3-5"},
+	r, err := s.ListEntries(ctx, &pb.ListEntriesRequest{Log: pb.Log_LOG_INTERNAL, Kind: "read", Peer: "b.example", Purpose: "p",
+		Decision: "denied",
+		Officer:  "spiffe://a.example/officer/o2", Collection: "watchlist", QueryId: id.String(), Page: &pb.Page{Size: 7,
+			Token: "3-5"},
 		Range: &pb.TimeRange{Since: timestamppb.New(auditNoon)}, Control: "integrity"})
 	if err != nil || r.GetNextToken() != "5-9" {
 		t.Fatalf("ListEntries: %v, %v", r, err)
 	}
-	want := inspect.Filter{Since: auditNoon, Query: id, Kind: entry.KindRead, Peer: "b.example", Purpose: "p", Collection: "watchlist",
-		Decision: entry.DecisionDenied, Officer: "spiffe://a.example/officer/o2"}
+	want := inspect.Filter{Since: auditNoon, Query: id, Kind: entry.KindRead, Peer: "b.example", Purpose: "p",
+		Collection: "watchlist",
+		Decision:   entry.DecisionDenied, Officer: "spiffe://a.example/officer/o2"}
 	if f.filter != want || f.page != (inspect.Page{Size: 7, Token: "3-5"}) || f.which != inspect.Internal {
 		t.Errorf("filter = %+v", f.filter)
 	}
 	e := r.GetEntries()[0]
-	if e.GetIndex() != 12 || e.GetKind() != "intent" || e.GetDirection() != "asked" || e.GetDecision() != "allowed" || !e.GetSealedAvailable() ||
-		!bytes.Equal(e.GetRaw(), f.row.Bytes) || !bytes.Equal(e.GetLeafHash(), f.row.Leaf[:]) || e.GetOutcome() != "" || e.GetReceiptDigest() != nil ||
+	if e.GetIndex() != 12 || e.GetKind() != "intent" || e.GetDirection() != "asked" || e.GetDecision() != "allowed" ||
+		!e.GetSealedAvailable() ||
+		!bytes.Equal(e.GetRaw(), f.row.Bytes) || !bytes.Equal(e.GetLeafHash(), f.row.Leaf[:]) || e.GetOutcome() != "" ||
+		e.GetReceiptDigest() != nil ||
 		len(e.GetOfficer()) != 16 || len(e.GetAuditorKey()) != 8 || !e.GetTime().AsTime().Equal(auditNoon) {
 		t.Errorf("entry = %v", e)
 	}
@@ -293,13 +313,15 @@ func TestExportParts(t *testing.T) {
 		for _, lines := range []bool{false, true} {
 			file := bytes.Repeat([]byte("0123456789abcdef\n"), size/17+1)[:size]
 			stream := &exportStream{ctx: as(t, officer.RoleAuditor)}
-			if err := auditService(&fakeInspector{file: file}).ExportLog(&pb.ExportLogRequest{JsonLines: lines, Control: "integrity"}, stream); err != nil {
+			if err := auditService(&fakeInspector{file: file}).ExportLog(&pb.ExportLogRequest{JsonLines: lines,
+				Control: "integrity"}, stream); err != nil {
 				t.Fatal(err)
 			}
 			files := make(map[string][]byte)
 			var done []string
 			for _, m := range stream.sent {
-				if len(m.GetData()) > 256<<10 || m.GetOffset() != uint64(len(files[m.GetPath()])) || slices.Contains(done, m.GetPath()) {
+				if len(m.GetData()) > 256<<10 || m.GetOffset() != uint64(len(files[m.GetPath()])) || slices.Contains(done,
+					m.GetPath()) {
 					t.Fatalf("part of %s at %d, %d bytes", m.GetPath(), m.GetOffset(), len(m.GetData()))
 				}
 				files[m.GetPath()] = append(files[m.GetPath()], m.GetData()...)

@@ -76,8 +76,9 @@ func (s *policyServer) ReloadBundle(ctx context.Context, p *pb.ReloadBundleReque
 	if err != nil {
 		return nil, err
 	}
-	return &pb.ReloadBundleResponse{Active: bundleProto(s.reloader.ActiveBundle()), Changed: r.Changed, TestsPassed: count(r.TestsPassed),
-		Faults: r.Faults}, nil
+	return &pb.ReloadBundleResponse{Active: bundleProto(s.reloader.ActiveBundle()), Changed: r.Changed,
+		TestsPassed: count(r.TestsPassed),
+		Faults:      r.Faults}, nil
 }
 
 // doors are where there is a decision about one query.

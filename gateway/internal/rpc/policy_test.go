@@ -22,8 +22,10 @@ type fakePolicy struct {
 }
 
 func (f *fakePolicy) ActiveBundle() rpc.ActiveBundle {
-	return rpc.ActiveBundle{Digest: [32]byte{1}, Revision: "r1", Activated: auditNoon, Rules: []policy.Rule{{ID: "RU-01", Title: "Agreement",
-		Doors: []policy.Door{policy.Ask}, Regimes: []string{"UN"}, Citation: "Res. 2396", Verified: true, References: []string{"Res. 1373"}}}}
+	return rpc.ActiveBundle{Digest: [32]byte{1}, Revision: "r1", Activated: auditNoon, Rules: []policy.Rule{{ID: "RU-01",
+		Title: "Agreement",
+		Doors: []policy.Door{policy.Ask}, Regimes: []string{"UN"}, Citation: "Res. 2396", Verified: true,
+		References: []string{"Res. 1373"}}}}
 }
 
 func (f *fakePolicy) ReloadBundle(_ context.Context, caller string, dryRun bool) (rpc.Reloaded, error) {
@@ -40,9 +42,11 @@ func (f *fakePolicy) Explain(_ context.Context, caller string, _ query.ID, door 
 func TestPolicyService(t *testing.T) {
 	t.Parallel()
 	f := &fakePolicy{explained: []inspect.Explained{
-		{Door: policy.Ask, Time: auditNoon, Rules: []string{"RU-03"}, Reason: query.PolicyDenied, Bundle: [32]byte{1}, Input: []byte("{}"),
-			Reproduced: true, Denials: []policy.Denial{{Rule: "RU-03", Title: "Purpose", Citation: "Art. 4", Regime: "EU-LED", ModelPractice: true,
-				Sentence: "Name a purpose."}}},
+		{Door: policy.Ask, Time: auditNoon, Rules: []string{"RU-03"}, Reason: query.PolicyDenied, Bundle: [32]byte{1},
+			Input:      []byte("{}"),
+			Reproduced: true, Denials: []policy.Denial{{Rule: "RU-03", Title: "Purpose", Citation: "Art. 4", Regime: "EU-LED",
+				ModelPractice: true,
+				Sentence:      "Name a purpose."}}},
 		{Door: policy.Answer, Time: auditNoon, Reason: query.AgreementExpired},
 		{Door: policy.Answer, Time: auditNoon, Allowed: true, Bundle: [32]byte{2}},
 	}}
@@ -50,11 +54,13 @@ func TestPolicyService(t *testing.T) {
 	id := query.NewID(auditNoon).String()
 
 	b, err := s.GetBundle(as(t, officer.RoleAuditor), &pb.GetBundleRequest{})
-	if err != nil || b.GetBundle().GetRevision() != "r1" || len(b.GetBundle().GetRules()) != 1 || len(b.GetBundle().GetRules()[0].GetCitations()) != 2 {
+	if err != nil || b.GetBundle().GetRevision() != "r1" || len(b.GetBundle().GetRules()) != 1 ||
+		len(b.GetBundle().GetRules()[0].GetCitations()) != 2 {
 		t.Errorf("GetBundle = %v, %v", b, err)
 	}
 	r, err := s.ReloadBundle(as(t, officer.RoleLegal), &pb.ReloadBundleRequest{DryRun: true})
-	if err != nil || r.GetChanged() || r.GetTestsPassed() != 3 || len(r.GetFaults()) != 1 || !f.reloads[0] || f.caller != "spiffe://a.example/officer/o1" {
+	if err != nil || r.GetChanged() || r.GetTestsPassed() != 3 || len(r.GetFaults()) != 1 || !f.reloads[0] ||
+		f.caller != "spiffe://a.example/officer/o1" {
 		t.Errorf("ReloadBundle = %v, %v", r, err)
 	}
 	x, err := s.ExplainDecision(as(t, officer.RoleLegal), &pb.ExplainDecisionRequest{QueryId: id, Door: "ask"})
@@ -66,7 +72,8 @@ func TestPolicyService(t *testing.T) {
 		"Art. 4 [EU-LED] (unverified reference) (model practice: it does not bind under this agreement)" {
 		t.Errorf("first decision = %v", d[0])
 	}
-	if n := d[1].GetDenials(); len(n) != 1 || n[0].GetRule() != "AGREEMENT_EXPIRED" || n[0].GetSentence() != "Agreement has expired." {
+	if n := d[1].GetDenials(); len(n) != 1 || n[0].GetRule() != "AGREEMENT_EXPIRED" ||
+		n[0].GetSentence() != "Agreement has expired." {
 		t.Errorf("second decision = %v", d[1])
 	}
 	if d[2].GetBundleRevision() != "" || len(d[2].GetDenials()) != 0 || !d[2].GetAllowed() {
