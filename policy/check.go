@@ -98,7 +98,7 @@ func (p *program) runTests(ctx context.Context) (TestReport, error) {
 			report.Failed++
 			report.Failures = append(report.Failures, Problem{t.file, t.line, t.name + " " + fmt.Sprintf(format, args...)})
 		}
-		limited, cancel := context.WithTimeout(ctx, evalTimeout)
+		limited, cancel := context.WithTimeout(ctx, proofTimeout)
 		fast, errFast := outcome(limited, q)
 		plain, errPlain := outcome(limited, q, rego.EvalRuleIndexing(false), rego.EvalEarlyExit(false), rego.EvalQueryTracer(reached))
 		cancel()

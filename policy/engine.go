@@ -34,6 +34,10 @@ const (
 	// under a millisecond.
 	evalTimeout = 2 * time.Second
 
+	// proofTimeout ends one test of a bundle. Tests run when a bundle is
+	// activated, when many may start at once: nobody waits for an answer then.
+	proofTimeout = time.Minute
+
 	// maxStored bounds the bytes of a stored input.
 	maxStored = 1 << 20
 )
@@ -201,7 +205,7 @@ func evalError(ctx context.Context, what string, err error) error {
 	case ctx.Err() != nil:
 		return fmt.Errorf("policy: %s: %w", what, ctx.Err())
 	case topdown.IsCancel(err):
-		return fmt.Errorf("%w: %s: it took longer than %v", ErrUndefined, what, evalTimeout)
+		return fmt.Errorf("%w: %s: it took too long", ErrUndefined, what)
 	case errors.As(err, &t) && t.Location != nil:
 		return fmt.Errorf("%w: %s: %s at %s:%d", ErrUndefined, what, t.Code, t.Location.File, t.Location.Row)
 	case errors.As(err, &t):
