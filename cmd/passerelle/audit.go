@@ -171,7 +171,8 @@ func listEntries(ctx context.Context, c *client, request *passerellev1.ListEntri
 }
 
 func (a *app) tableEntries(list []*passerellev1.Entry) error {
-	t := newTable(a.stdout, "", "INDEX", "TIME", "KIND", "QUERY", "ASKER", "HOLDER", "COLLECTION", "PURPOSE", "ITEMS", "DECISION", "RULES", "REASON")
+	t := newTable(a.stdout, "", "INDEX", "TIME", "KIND", "QUERY", "ASKER", "HOLDER", "COLLECTION", "PURPOSE", "ITEMS", "DECISION",
+		"RULES", "REASON")
 	for _, e := range list {
 		decision := e.GetDecision()
 		if e.GetOutcome() != "" {
@@ -312,7 +313,8 @@ func (a *app) auditStatsCommand() *cobra.Command {
 			})
 		},
 	}
-	c.Flags().StringSliceVar(&request.GroupBy, "by", nil, "peer, direction, purpose, collection, decision, reason, items, rule, unit, day or kind;\nat most 3")
+	c.Flags().StringSliceVar(&request.GroupBy, "by", nil,
+		"peer, direction, purpose, collection, decision, reason, items, rule, unit, day or kind; at most 3")
 	times.add(c)
 	addControl(c, &request.Control, "lawfulness")
 	return c
@@ -417,7 +419,8 @@ func (a *app) auditExportCommand() *cobra.Command {
 }
 
 // export copies a log into a new or empty folder.
-func (a *app) export(ctx context.Context, c *client, request *passerellev1.ExportLogRequest, dir string) (files int, size uint64, err error) {
+func (a *app) export(ctx context.Context, c *client, request *passerellev1.ExportLogRequest, dir string) (files int, size uint64,
+	err error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return 0, 0, err
 	}
@@ -675,7 +678,8 @@ func (a *app) auditOpenCommand() *cobra.Command {
 // openQuery opens the content of a query, computes the request again from it, and
 // compares that with what both countries said of it. It believes the gateway in
 // nothing that can be computed here.
-func (a *app) openQuery(ctx context.Context, c *client, identity sealed.Identity, id query.ID, control string, theirs *entry.Entry) error {
+func (a *app) openQuery(ctx context.Context, c *client, identity sealed.Identity, id query.ID, control string,
+	theirs *entry.Entry) error {
 	r, err := c.audit().GetSealed(ctx, &passerellev1.GetSealedRequest{QueryId: id.String(), Control: control})
 	if err != nil {
 		return err
@@ -764,7 +768,11 @@ func (a *app) printContent(content *query.Content, v inspect.Verdict) error {
 	}
 	a.outf("\n%s; lookup keys as they were hidden in the request:\n", plural(len(content.Items), "subject"))
 	for i, item := range content.Items {
-		a.outf("  %d  %s\n", i+1, printable(item.Ref))
+		ref := item.Ref
+		if ref == "" {
+			ref = "(no reference)"
+		}
+		a.outf("  %d  %s\n", i+1, printable(ref))
 		for j, k := range item.Keys {
 			if len(k) > 0 && j < len(content.Batches) {
 				a.outf("     %-10s %s\n", printable(content.Batches[j].Class), keyText(k))

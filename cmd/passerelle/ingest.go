@@ -80,7 +80,9 @@ func (a *app) ingest(ctx context.Context, c *client, header *passerellev1.Ingest
 }
 
 // ingestFile sends one file.
-func (a *app) ingestFile(ctx context.Context, c *client, h *passerellev1.IngestHeader, name string) (*passerellev1.IngestRecordsResponse, error) {
+func (a *app) ingestFile(ctx context.Context, c *client, h *passerellev1.IngestHeader, name string) (
+	*passerellev1.IngestRecordsResponse, error) {
+
 	in, size, base := a.stdin, uint64(0), "stdin"
 	if name != "-" {
 		f, err := os.Open(name)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/hex"
-	"log/slog"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -78,7 +77,8 @@ func (a *app) recipient(s string) (sealed.Recipient, error) {
 	}
 	r, err := sealed.ParseRecipient(s)
 	if err != nil {
-		return sealed.Recipient{}, usagef("--auditor is not a recipient: give the file FILE.recipient of `passerelle audit keygen --out FILE`, whole")
+		return sealed.Recipient{}, usagef("--auditor is not a recipient: give the whole file FILE.recipient that " +
+			"`passerelle audit keygen --out FILE` made")
 	}
 	return r, nil
 }
@@ -132,9 +132,4 @@ func (a *app) printInit(dir string, r *gateway.InitReport, auditor sealed.Recipi
 	a.notef("\nGive each identity folder to its administrator, on a machine of their own, and delete it here.\nThen:\n"+
 		"  passerelle serve --config %s\n  passerelle status --gateway %s --identity %s\n", r.ConfigFile, dir, r.Identities[0])
 	return nil
-}
-
-// logger returns the log of a gateway: JSON lines on stderr.
-func (a *app) logger(level slog.Level) *slog.Logger {
-	return slog.New(slog.NewJSONHandler(a.stderr, &slog.HandlerOptions{Level: level}))
 }

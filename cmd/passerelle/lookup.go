@@ -317,7 +317,8 @@ func (a *app) printLearned(r *passerellev1.HolderResult, ask *asker.Ask) {
 		return
 	case x == nil:
 		a.outf(", query %s\n", printable(r.GetQueryId()))
-		a.paragraph("    it was sent:  ", "if it arrived, the holder learned who asked, the codes, a padded number of items, and when; we learned nothing")
+		a.paragraph("    it was sent:  ",
+			"if it arrived, the holder learned who asked, the codes, a padded number of items, and when; we learned nothing")
 		return
 	}
 	a.outf(", query %s\n", printable(r.GetQueryId()))

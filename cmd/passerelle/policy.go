@@ -231,11 +231,14 @@ func (a *app) policyShowCommand() *cobra.Command {
 					a.outf("%s  %s (%s)\n", printable(x.GetId()), printable(x.GetTitle()), printable(strings.Join(x.GetDoors(), ", ")))
 					a.paragraph("       ", x.GetDescription())
 					for _, q := range x.GetCitations() {
-						verified := "compared with the text"
+						about := "compared with the text"
 						if !q.GetVerified() {
-							verified = "not compared with the text"
+							about = "not compared with the text"
 						}
-						a.outf("       %s [%s, %s]\n", printable(q.GetText()), printable(q.GetRegime()), verified)
+						if q.GetRegime() != "" {
+							about = q.GetRegime() + ", " + about
+						}
+						a.paragraph("       ", q.GetText()+" ["+about+"]")
 					}
 					if x.GetLimits() != "" {
 						a.paragraph("       Limits: ", x.GetLimits())
@@ -316,7 +319,8 @@ func (a *app) printObligations(list []*passerellev1.Obligation, indent string) {
 func (a *app) paragraph(prefix, text string) {
 	const width = 110
 	line, empty := prefix, true
-	for _, w := range strings.Fields(printable(text)) {
+	for _, w := range strings.Fields(text) {
+		w = printable(w)
 		if !empty && len(line)+1+len(w) > width {
 			fmt.Fprintln(a.stdout, line)
 			line, empty = strings.Repeat(" ", len(prefix)), true

@@ -824,11 +824,10 @@ func TestConfigCheck(t *testing.T) {
 	}
 }
 
+// TestPolicyTest is about rules that do not compile. The built-in ones, whose
+// tests take a while with the race detector, are run by .ci/run.
 func TestPolicyTest(t *testing.T) {
 	t.Parallel()
-	if code, out, errOut := command(t, "", "policy", "check"); code != exitDone || !strings.Contains(out, "RU-01") {
-		t.Errorf("the built-in rules: exit code %d, want 0; stdout %q, stderr %q", code, out, errOut)
-	}
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "bad.rego"), []byte("package nonsense\nx := {"), 0o600); err != nil {
 		t.Fatal(err)

@@ -28,12 +28,11 @@ func (a *app) serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			log := a.logger(l)
+			log := slog.New(slog.NewJSONHandler(a.stderr, &slog.HandlerOptions{Level: l}))
 			g, err := gateway.New(cmd.Context(), cfg, gateway.Options{Logger: log})
 			if err != nil {
 				return err
 			}
-			log.Info("gateway is ready", "gateway", cfg.ID(), "listen", cfg.Listen, "socket", cfg.Socket, "version", gateway.Version)
 			return g.Serve(cmd.Context())
 		},
 	}
