@@ -141,7 +141,7 @@ type ingestion struct {
 // read reads the file, and stores its records unless it is a dry run.
 func (in *ingestion) read(ctx context.Context, r io.Reader) error {
 	buffered := bufio.NewReaderSize(r, 64<<10)
-	format := ingest.Format(in.h.Format)
+	var format ingest.Format
 	var err error
 	if in.h.Format == "" {
 		head, perr := buffered.Peek(4096)
@@ -350,7 +350,9 @@ func (in *ingestion) count(ctx context.Context) (err error) {
 // publish publishes our collections under agreements in force: to one asker, or
 // to all if asker is empty, and likewise for the collection. A failure does not
 // keep it from the others.
-func (a *Admin) publish(ctx context.Context, asker, collection string, progress PublishProgress) (done []Publication, failed []string) {
+func (a *Admin) publish(ctx context.Context, asker, collection string, progress PublishProgress) (done []Publication,
+	failed []string) {
+
 	seen := make(map[[2]string]bool)
 	for _, info := range a.Agreements.List(a.Now()) {
 		other, err := info.Agreement.Other(a.TrustDomain)

@@ -176,10 +176,12 @@ func (a *Admin) peer(ctx context.Context, p *peer.Peer) (*Peer, error) {
 		return nil, refusal(err)
 	}
 	if slices.ContainsFunc(forks, func(f store.Fork) bool { return f.Side == store.Accepted && f.Peer == p.TrustDomain }) {
-		v.State, v.Sentence = PeerDistrusted, "It showed two different tag sets under one version. Both are kept as evidence: call its operator."
+		v.State = PeerDistrusted
+		v.Sentence = "It showed two different tag sets under one version. Both are kept as evidence: call its operator."
 	}
 	if p.State == peer.Ended {
-		v.State, v.Sentence = PeerEnded, "Ended "+p.Ended.UTC().Format(time.RFC3339)+". To federate again, both sides exchange new invites."
+		v.State = PeerEnded
+		v.Sentence = "Ended " + p.Ended.UTC().Format(time.RFC3339) + ". To federate again, both sides exchange new invites."
 	}
 	origin, _, _ := strings.Cut(p.LogKey, "+")
 	switch c, err := a.Store.FollowedCheckpoint(ctx, origin); {

@@ -422,7 +422,9 @@ func (s *adminServer) suspend(ctx context.Context, id, reason string,
 }
 
 // ProposeOfficerChange implements AdminService.
-func (s *adminServer) ProposeOfficerChange(ctx context.Context, p *pb.ProposeOfficerChangeRequest) (*pb.ProposeOfficerChangeResponse, error) {
+func (s *adminServer) ProposeOfficerChange(ctx context.Context,
+	p *pb.ProposeOfficerChangeRequest) (*pb.ProposeOfficerChangeResponse, error) {
+
 	caller, err := requireRole(ctx, changing...)
 	if err != nil {
 		return nil, err

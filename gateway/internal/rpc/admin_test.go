@@ -428,7 +428,6 @@ func TestAdminRefuses(t *testing.T) {
 		"end reason":        {second(operator.EndPeer(ctx, &pb.EndPeerRequest{TrustDomain: canary, Reason: long})), query.Malformed},
 		"empty draft":       {second(legal.DraftAgreement(ctx, &pb.DraftAgreementRequest{})), query.Malformed},
 		"large draft":       {second(legal.DraftAgreement(ctx, &pb.DraftAgreementRequest{Draft: make([]byte, 1<<20+1)})), query.TooLarge},
-		"very large draft":  {second(legal.DraftAgreement(ctx, &pb.DraftAgreementRequest{Draft: make([]byte, 3<<20)})), query.TooLarge},
 		"no signature":      {second(legal.SignAgreement(ctx, &pb.SignAgreementRequest{File: []byte(canary)})), query.SignatureInvalid},
 		"signature of else": {second(legal.SignAgreement(ctx, &pb.SignAgreementRequest{File: []byte(canary), Signature: other})), query.Precondition},
 		"no agreement":      {second(legal.AcceptAgreement(ctx, &pb.AcceptAgreementRequest{File: []byte(canary)})), query.Malformed},
