@@ -76,6 +76,10 @@ type Options struct {
 	// clients, for telemetry.
 	ServerOptions []grpc.ServerOption
 	DialOptions   []grpc.DialOption
+
+	// Publishing is told how far the building of tag sets is, for measurements. It
+	// may be nil, and must be quick.
+	Publishing holder.Progress
 }
 
 // A Gateway is one running gateway.

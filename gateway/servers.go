@@ -185,6 +185,9 @@ func (g *Gateway) maintain(ctx context.Context) {
 			g.log.ErrorContext(ctx, "lists not published", "err", err)
 		}
 		g.syncDue(ctx)
+		if _, err := g.asker.ProveReceipts(ctx); err != nil && ctx.Err() == nil {
+			g.log.ErrorContext(ctx, "receipts not proved", "err", err)
+		}
 	}
 }
 
@@ -229,7 +232,7 @@ func (g *Gateway) adminConfig(listening string) admin.Config {
 		TrustDomain: g.cfg.TrustDomain, Gateway: g.cfg.ID(), Endpoint: endpoint, Country: g.cfg.Country, Agency: g.cfg.Agency,
 		AgencyCode: g.cfg.AgencyCode, Software: Software, Store: g.store, Federation: g.federation, Agreements: g.agreements,
 		Officers: g.register, Shared: g.shared, Internal: g.internal, Policy: g.engine, Keys: g.keyring,
-		Publisher: publisher{g.holder}, Syncer: syncer{g}, Library: g.library,
+		Publisher: publisher{g.holder, g.opts.Publishing}, Syncer: syncer{g}, Library: g.library,
 		Authorities:       func() ([][]byte, error) { return peer.Authorities(g.source, g.cfg.TrustDomain) },
 		SVIDNotAfter:      g.svidNotAfter,
 		StatementKey:      g.statement.Key(),
@@ -263,10 +266,22 @@ func (k *keyring) Epochs(collection string) ([]keys.Epoch, error) {
 }
 
 // A publisher is the holder as the operator's journey sees it.
-type publisher struct{ h *holder.Holder }
+type publisher struct {
+	h     *holder.Holder
+	watch holder.Progress // may be nil
+}
 
 func (p publisher) Publish(ctx context.Context, asker, collection string, progress admin.PublishProgress) (*admin.Publication, error) {
-	r, err := p.h.Publish(ctx, asker, collection, holder.Progress(progress))
+	both := holder.Progress(progress)
+	if p.watch != nil {
+		both = func(class string, done, total int) {
+			p.watch(class, done, total)
+			if progress != nil {
+				progress(class, done, total)
+			}
+		}
+	}
+	r, err := p.h.Publish(ctx, asker, collection, both)
 	if err != nil {
 		return nil, err
 	}

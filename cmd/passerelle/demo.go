@@ -90,11 +90,8 @@ type demo struct {
 // demo runs all steps. It fails if one of them does not end as it says.
 func (a *app) demo(ctx context.Context, dir string, serve bool) (err error) {
 	if dir == "" {
-		// Unix sockets need short paths, so not below a long TMPDIR.
-		if dir, err = os.MkdirTemp("/tmp", "passerelle-"); err != nil {
-			if dir, err = os.MkdirTemp("", "passerelle-"); err != nil {
-				return err
-			}
+		if dir, err = shortTempDir(); err != nil {
+			return err
 		}
 		if !serve {
 			defer os.RemoveAll(dir)
@@ -125,13 +122,23 @@ func (a *app) demo(ctx context.Context, dir string, serve bool) (err error) {
 	return nil
 }
 
+// shortTempDir makes a temporary folder. Unix sockets need short paths, so it is
+// not below a long TMPDIR if there is another place.
+func shortTempDir() (string, error) {
+	dir, err := os.MkdirTemp("/tmp", "passerelle-")
+	if err != nil {
+		dir, err = os.MkdirTemp("", "passerelle-")
+	}
+	return dir, err
+}
+
 func (d *demo) all() []*demoCountry { return []*demoCountry{d.utopia, d.valdera, d.norlanda} }
 
 // close stops the gateways.
 func (d *demo) close() error {
 	var errs []error
 	for _, c := range d.all() {
-		if c.stop != nil {
+		if c != nil && c.stop != nil {
 			c.stop()
 			errs = append(errs, <-c.done)
 		}
@@ -231,41 +238,8 @@ func quoted(args []string) string {
 func (d *demo) countries() error {
 	d.title("Three countries, each with its own gateway, keys, rules, database and log")
 	for _, c := range d.all() {
-		c.dir = filepath.Join(d.dir, strings.ToLower(c.name))
-		key := filepath.Join(d.dir, strings.ToLower(c.name)+"-auditor.key")
-		if _, err := d.command(c, "", exitDone, nil, "audit", "keygen", "--out", key); err != nil {
+		if err := d.country(c, gateway.Options{}); err != nil {
 			return err
-		}
-		recipient, err := os.ReadFile(key + ".recipient")
-		if err != nil {
-			return err
-		}
-		if _, err := gateway.Init(d.ctx, gateway.InitOptions{
-			Dir: c.dir,
-			Config: gateway.Config{TrustDomain: c.trustDomain, Country: c.code, Agency: c.name + " Border Service",
-				AgencyCode: strings.ToLower(c.code) + "-border", Listen: "127.0.0.1:0", Auditor: strings.TrimSpace(string(recipient))},
-			Admins: [2]gateway.Admin{{ID: "admin-1", Unit: "headquarters"}, {ID: "admin-2", Unit: "headquarters"}},
-		}); err != nil {
-			return err
-		}
-		config, err := gateway.LoadConfig(filepath.Join(c.dir, gateway.ConfigFile))
-		if err != nil {
-			return err
-		}
-		if c.gateway, err = gateway.New(d.ctx, config, gateway.Options{}); err != nil {
-			return err
-		}
-		ctx, stop := context.WithCancel(context.WithoutCancel(d.ctx))
-		c.stop, c.done = stop, make(chan error, 1)
-		go func() { c.done <- c.gateway.Serve(ctx) }()
-		for _, o := range []struct {
-			id, unit string
-			role     officer.Role
-		}{{"clerk", "airport-north", officer.RoleAsking}, {"counsel", "legal-service", officer.RoleLegal},
-			{"auditor", "supervision", officer.RoleAuditor}} {
-			if err := d.enrol(c, o.id, o.unit, string(o.role)); err != nil {
-				return err
-			}
 		}
 	}
 	if d.a.json {
@@ -273,6 +247,47 @@ func (d *demo) countries() error {
 	}
 	for _, c := range d.all() {
 		fmt.Fprintf(d.a.stdout, "  %-9s spiffe://%s/gateway/main at %s\n", c.name, c.trustDomain, c.gateway.Endpoint())
+	}
+	return nil
+}
+
+// country makes one gateway, starts it, and enrols its officers.
+func (d *demo) country(c *demoCountry, o gateway.Options) error {
+	c.dir = filepath.Join(d.dir, strings.ToLower(c.name))
+	key := filepath.Join(d.dir, strings.ToLower(c.name)+"-auditor.key")
+	if _, err := d.command(c, "", exitDone, nil, "audit", "keygen", "--out", key); err != nil {
+		return err
+	}
+	recipient, err := os.ReadFile(key + ".recipient")
+	if err != nil {
+		return err
+	}
+	if _, err := gateway.Init(d.ctx, gateway.InitOptions{
+		Dir: c.dir,
+		Config: gateway.Config{TrustDomain: c.trustDomain, Country: c.code, Agency: c.name + " Border Service",
+			AgencyCode: strings.ToLower(c.code) + "-border", Listen: "127.0.0.1:0", Auditor: strings.TrimSpace(string(recipient))},
+		Admins: [2]gateway.Admin{{ID: "admin-1", Unit: "headquarters"}, {ID: "admin-2", Unit: "headquarters"}},
+	}); err != nil {
+		return err
+	}
+	config, err := gateway.LoadConfig(filepath.Join(c.dir, gateway.ConfigFile))
+	if err != nil {
+		return err
+	}
+	if c.gateway, err = gateway.New(d.ctx, config, o); err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(context.WithoutCancel(d.ctx))
+	c.stop, c.done = stop, make(chan error, 1)
+	go func() { c.done <- c.gateway.Serve(ctx) }()
+	for _, o := range []struct {
+		id, unit string
+		role     officer.Role
+	}{{"clerk", "airport-north", officer.RoleAsking}, {"counsel", "legal-service", officer.RoleLegal},
+		{"auditor", "supervision", officer.RoleAuditor}} {
+		if err := d.enrol(c, o.id, o.unit, string(o.role)); err != nil {
+			return err
+		}
 	}
 	return nil
 }

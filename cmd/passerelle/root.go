@@ -83,7 +83,7 @@ func newRoot(stdin io.Reader, stdout, stderr io.Writer) *cobra.Command {
 	add("run", a.initCommand(), a.serveCommand(), a.ingestCommand(), a.peerCommand(), a.officerCommand(), a.syncCommand(),
 		a.keysCommand(), a.statusCommand(), a.doctorCommand(), a.configCommand())
 	add("law", a.agreementCommand(), a.policyCommand(), a.auditCommand())
-	add("more", a.demoCommand(), a.versionCommand())
+	add("more", a.demoCommand(), a.benchCommand(), a.versionCommand())
 	return root
 }
 
