@@ -49,6 +49,10 @@ type Neighbour interface {
 	Evaluate(ctx context.Context, r *query.Request) (*query.Answer, error)
 	Acknowledge(ctx context.Context, agreementID string, id query.ID) error
 
+	// Prove returns the holder's decision entry of a query with the proof that its
+	// log has it, or nil if no checkpoint covers it yet.
+	Prove(ctx context.Context, agreementID string, id query.ID) (*query.LogProof, error)
+
 	// SyncTagSet calls header once, then segment for each part in order, and
 	// ends with the first error of either.
 	SyncTagSet(ctx context.Context, r query.SyncRequest, header func(*query.SyncHeader) error,

@@ -362,7 +362,7 @@ func (s *syncing) accept(ctx context.Context) error {
 		return invalid("the stream ended early")
 	}
 	confirm := store.Sync{Peer: s.r.Holder, Collection: s.c.Name, Version: s.r.To, At: s.now}
-	if len(s.heads) == 0 {
+	if len(s.heads) == 0 && s.complete() {
 		if err := s.a.Store.PutSynced(ctx, confirm); err != nil {
 			return query.Refuse(query.StorageUnavailable, err)
 		}
@@ -384,11 +384,7 @@ func (s *syncing) accept(ctx context.Context) error {
 		if _, err := psi.OpenSet(m, segments); err != nil {
 			return invalid("%w", err)
 		}
-		for j := range s.heads {
-			if s.heads[j].Hash == m.Hash() {
-				s.heads[j].Segments = hashes
-			}
-		}
+		s.head(m).Segments = hashes
 		if _, err := s.a.Shared.Append(ctx, &entry.Entry{
 			Kind: entry.KindManifestAccepted, Time: s.a.Now().UnixMilli(), Asker: s.a.Gateway, Holder: s.holder(),
 			Agreement: s.agreement.ID, AgreementDigest: s.digest, Collection: s.c.Name, Protocol: query.Protocol,
@@ -410,6 +406,33 @@ func (s *syncing) accept(ctx context.Context) error {
 		return query.Refuse(query.StorageUnavailable, err)
 	}
 	return nil
+}
+
+// complete reports whether we have the segments of the version we have: they are
+// dropped when a federation ends, and the manifests are not.
+func (s *syncing) complete() bool {
+	for i := range s.held {
+		if len(s.held[i].Segments) == 0 {
+			return false
+		}
+	}
+	return len(s.held) > 0
+}
+
+// head returns the head of a newest manifest, which may be one that we had.
+func (s *syncing) head(m *psi.Manifest) *store.Head {
+	hash := m.Hash()
+	for i := range s.heads {
+		if s.heads[i].Hash == hash {
+			return &s.heads[i]
+		}
+	}
+	for i := range s.held {
+		if s.held[i].Hash == hash {
+			s.heads = append(s.heads, s.held[i])
+		}
+	}
+	return &s.heads[len(s.heads)-1]
 }
 
 // holder returns the SPIFFE ID of the holder's gateway.

@@ -279,11 +279,10 @@ func (h *Holder) Prove(ctx context.Context, caller Caller, agreementID string, i
 		if leaf.Kind != entry.KindDecision.String() {
 			continue
 		}
-		proof, err := h.prove(ctx, leaf.Index)
-		if err != nil {
-			return nil, nil // no checkpoint covers it yet
+		if leaf.Index >= h.Shared.Published() {
+			return nil, nil
 		}
-		return proof, nil
+		return h.prove(ctx, leaf.Index)
 	}
 	return nil, query.Refuse(query.NotFound, nil)
 }

@@ -61,6 +61,7 @@ type Ask struct {
 	RequestDigest [32]byte
 	Header        []byte // of the request that was sent, opaque; nil if none was
 	Receipt       []byte // of the holder
+	Proof         []byte // that the holder's log has the decision, opaque; nil if there is none yet
 	Candidates    int64
 	Created       time.Time
 	Updated       time.Time
@@ -142,6 +143,7 @@ type AskUpdate struct {
 	RequestDigest [32]byte
 	Header        []byte
 	Receipt       []byte
+	Proof         []byte // that the holder's log has the decision, opaque
 	Time          time.Time
 	Leaves        []Leaf
 	Candidates    []Candidate
@@ -181,8 +183,9 @@ func (t *tx) updateAsk(u *AskUpdate) error {
 	if err := t.exec(`UPDATE asks SET state = CASE WHEN $2 = 0 THEN state ELSE $2 END,
 			reason = CASE WHEN $3 = '' THEN reason ELSE $3 END,
 			request_digest = COALESCE($4, request_digest), receipt = COALESCE($5, receipt), header = COALESCE($8, header),
+			proof = COALESCE($9, proof),
 			candidates = candidates + $6, updated = CASE WHEN $7 = 0 THEN updated ELSE $7 END WHERE id = $1`,
-		u.ID[:], int64(u.State), u.Reason, digest, u.Receipt, int64(len(u.Candidates)), millis(u.Time), u.Header); err != nil {
+		u.ID[:], int64(u.State), u.Reason, digest, u.Receipt, int64(len(u.Candidates)), millis(u.Time), u.Header, u.Proof); err != nil {
 		return err
 	}
 	if err := t.putLeaves(u.Leaves); err != nil {
@@ -192,14 +195,14 @@ func (t *tx) updateAsk(u *AskUpdate) error {
 }
 
 const askColumns = `id, request, holder, collection, agreement, purpose, kind, items, officer, unit,
-	state, reason, list_version, request_digest, header, receipt, candidates, created, updated`
+	state, reason, list_version, request_digest, header, receipt, proof, candidates, created, updated`
 
 func scanAsk(scan func(...any) error) (Ask, error) {
 	var a Ask
 	var id, request, digest []byte
 	var state, version, created, updated int64
 	if err := scan(&id, &request, &a.Holder, &a.Collection, &a.Agreement, &a.Purpose, &a.Kind, &a.Items, &a.Officer, &a.Unit,
-		&state, &a.Reason, &version, &digest, &a.Header, &a.Receipt, &a.Candidates, &created, &updated); err != nil {
+		&state, &a.Reason, &version, &digest, &a.Header, &a.Receipt, &a.Proof, &a.Candidates, &created, &updated); err != nil {
 		return Ask{}, err
 	}
 	a.State, a.ListVersion, a.Created, a.Updated = AskState(state), uint64(version), moment(created), moment(updated)
@@ -244,6 +247,7 @@ type AskFilter struct {
 	Officer    string
 	Unit       string
 	State      AskState
+	Unproved   bool      // only those without a proof
 	Since      time.Time // created at or after
 	Until      time.Time // created before
 	After      [16]byte  // the last id of the page before
@@ -260,6 +264,9 @@ func (s *Store) Asks(ctx context.Context, f AskFilter) ([]Ask, error) {
 	w.text("officer", f.Officer)
 	w.text("unit", f.Unit)
 	w.number("state", int64(f.State))
+	if f.Unproved {
+		w.conditions = append(w.conditions, "proof IS NULL")
+	}
 	w.times(f.Since, f.Until)
 	w.after(f.After)
 	var all []Ask

@@ -51,7 +51,8 @@ type Head struct {
 // This is the only writer of heads, and a compare-and-swap: a manifest whose
 // Previous is not the hash of the head is refused with an error wrapping [ErrFork]
 // if the chain has another manifest in its place, and with [ErrGap] otherwise. A
-// manifest that the chain has already is skipped. Segments must have been put; an
+// manifest that the chain has already is skipped, but for the names of segments
+// that were dropped. Segments must have been put; an
 // error wrapping [ErrNotFound] says that one is missing. A manifest that is not the
 // last of its class in the call may come without segments.
 func (s *Store) AdvanceHeads(ctx context.Context, heads ...Head) error {
@@ -135,7 +136,8 @@ func (t *tx) advance(h *Head) (uint64, error) {
 		if same == 0 {
 			return 0, ErrFork
 		}
-		return uint64(version), nil
+		// The segments may have been dropped since, see DropSets.
+		return uint64(version), t.putSegments(h)
 	}
 	if h.Version != uint64(version)+1 {
 		return 0, fmt.Errorf("%w: version %d after %d", ErrGap, h.Version, version)
@@ -150,13 +152,19 @@ func (t *tx) advance(h *Head) (uint64, error) {
 			millis(h.Created))...); err != nil {
 		return 0, err
 	}
+	return h.Version, t.putSegments(h)
+}
+
+// putSegments names the segments of a manifest.
+func (t *tx) putSegments(h *Head) error {
 	for i := range h.Segments {
 		if err := t.exec(`INSERT INTO segments (side, peer, collection, class, version, position, hash)
-			VALUES ($1, $2, $3, $4, $5, $6, $7)`, append(h.chain(), int64(h.Version), int64(i), h.Segments[i][:])...); err != nil {
-			return 0, err
+			VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING`,
+			append(h.chain(), int64(h.Version), int64(i), h.Segments[i][:])...); err != nil {
+			return err
 		}
 	}
-	return h.Version, nil
+	return nil
 }
 
 // Heads returns the last manifest of each class at the newest list version, by

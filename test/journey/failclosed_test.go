@@ -484,6 +484,60 @@ func TestSyncRefuses(t *testing.T) {
 	}
 }
 
+// TestDropAndSync drops the copies of a neighbour's lists, as at the end of a
+// federation, and fetches them again when it is renewed.
+func TestDropAndSync(t *testing.T) {
+	t.Parallel()
+	a, b := pair(t, 3, nil)
+	a.library.Drop(b.td)
+	if dropped, err := a.store.DropSets(t.Context(), store.Accepted, b.td, ""); err != nil || len(dropped) == 0 {
+		t.Fatalf("dropped %d segments, %v", len(dropped), err)
+	}
+	r, err := a.ask(t, nil, traveller(1))
+	want(t, r, err, query.ListStale, true)
+	if r := a.asker.Sync(t.Context(), "", "", nil); r[0].Refusal != nil || r[0].To != 1 {
+		t.Fatalf("sync %+v", r[0])
+	}
+	if r, err := a.ask(t, nil, traveller(1)); err != nil || len(r.Candidates) != 1 {
+		t.Errorf("after the synchronisation: %+v, %v", r, err)
+	}
+}
+
+// TestProveReceipts has the holder prove that its decisions are in its log, for a
+// hit as for a miss, and refuses proofs of something else.
+func TestProveReceipts(t *testing.T) {
+	t.Parallel()
+	a, b := pair(t, 3, nil)
+	for i := range 2 {
+		if r, err := a.ask(t, nil, traveller(1+100*i)); err != nil || r.Targets[0].Refusal != nil {
+			t.Fatal(r, err)
+		}
+	}
+	if n, err := a.asker.ProveReceipts(t.Context()); n != 0 || err != nil {
+		t.Errorf("before the merge delay: %d proofs, %v", n, err)
+	}
+	if err := b.shared.Await(t.Context(), b.shared.Size()-1); err != nil {
+		t.Fatal(err)
+	}
+	a.clock.Add(2 * time.Minute)
+	for name, tamper := range map[string]func(*query.LogProof){
+		"proof bit": func(p *query.LogProof) { p.Proof[len(p.Proof)/2] ^= 1 },
+		"entry bit": func(p *query.LogProof) { p.Entry[20] ^= 1 },
+	} {
+		a.peers.tap.proof = tamper
+		if n, err := a.asker.ProveReceipts(t.Context()); n != 0 || query.ReasonOf(err) != query.PeerInvalid {
+			t.Errorf("%s: %d proofs, %v", name, n, err)
+		}
+	}
+	a.peers.tap.proof = nil
+	if n, err := a.asker.ProveReceipts(t.Context()); n != 2 || err != nil {
+		t.Errorf("%d proofs, %v, want one for each query", n, err)
+	}
+	if n, err := a.asker.ProveReceipts(t.Context()); n != 0 || err != nil {
+		t.Errorf("again: %d proofs, %v", n, err)
+	}
+}
+
 // TestEquivocation has a holder show another list under a version that the asker
 // has already, both in its one log: it is caught, and the evidence is kept.
 func TestEquivocation(t *testing.T) {

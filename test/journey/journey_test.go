@@ -94,6 +94,7 @@ type tap struct {
 	answer  func(*query.Answer)  // before the asker sees it
 	header  func(*query.SyncHeader)
 	segment func(*query.Segment)
+	proof   func(*query.LogProof)
 	lose    bool // the answer is lost on its way
 }
 
@@ -153,6 +154,14 @@ func (n *neighbour) Evaluate(ctx context.Context, r *query.Request) (*query.Answ
 
 func (n *neighbour) Acknowledge(ctx context.Context, agreementID string, id query.ID) error {
 	return n.to.holder.Acknowledge(ctx, n.caller(), agreementID, id)
+}
+
+func (n *neighbour) Prove(ctx context.Context, agreementID string, id query.ID) (*query.LogProof, error) {
+	p, err := n.to.holder.Prove(ctx, n.caller(), agreementID, id)
+	if p != nil && n.p.tap.proof != nil {
+		n.p.tap.proof(p)
+	}
+	return p, err
 }
 
 func (n *neighbour) SyncTagSet(ctx context.Context, r query.SyncRequest, header func(*query.SyncHeader) error,

@@ -57,6 +57,8 @@ var (
 	uuidForm        = regexp.MustCompile(`^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$`)
 	requestIDForm   = regexp.MustCompile(`^[0-9a-f]{16}$`)
 	digestForm      = regexp.MustCompile(`^[0-9a-f]{8,64}$`)
+	gatewayForm     = regexp.MustCompile(`^spiffe://[a-z0-9][a-z0-9._-]{0,199}/gateway/[a-zA-Z0-9._-]{1,64}$`)
+	endpointForm    = regexp.MustCompile(`^[a-zA-Z0-9._:\[\]-]{1,255}:[0-9]{1,5}$`)
 	originForm      = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,199}/log/[a-z]{1,16}$`)
 	messageForm     = regexp.MustCompile(`^[a-z][a-z ,;:'()-]{0,119}$`)
 )

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"unicode/utf8"
@@ -35,14 +36,20 @@ var logKeys = map[string]logForm{
 	"agreement":    text(nameForm),
 	"collection":   text(nameForm),
 	"origin":       text(originForm), // of a log
+	"gateway":      text(gatewayForm),
+	"endpoint":     text(endpointForm),
+	"bundle":       text(digestForm), // of the rules
 	"revision":     text(digestForm), // of the rules
-	"reason":       closed(reasons),
+	"reason":       closed(reasons, set("BUDGET_WARNING")), // the second of a notice
 	"code":         text(regexp.MustCompile(`^[a-zA-Z]{1,32}$`)), // of gRPC
 	"list_version": number,
-	"count":        number, // of queries
-	"files":        number, // that a crash left in a log
-	"err":          errorText,
-	"stack":        stack,
+
+	"count":         number, // of queries
+	"files":         number, // that a crash left in a log
+	"lists_deleted": number,
+
+	"err":   errorText,
+	"stack": stack,
 	// "method" is in the Handler: its closed set belongs to the gateway.
 }
 
@@ -171,9 +178,12 @@ func text(form *regexp.Regexp) logForm {
 	}
 }
 
-// closed lets strings of a closed set through.
-func closed(values map[string]bool) logForm {
-	return func(v slog.Value) (slog.Value, bool) { return v, v.Kind() == slog.KindString && values[v.String()] }
+// closed lets strings of closed sets through.
+func closed(sets ...map[string]bool) logForm {
+	return func(v slog.Value) (slog.Value, bool) {
+		return v, v.Kind() == slog.KindString &&
+			slices.ContainsFunc(sets, func(s map[string]bool) bool { return s[v.String()] })
+	}
 }
 
 // number lets whole numbers through.

@@ -55,11 +55,12 @@ func TestHandler(t *testing.T) {
 		{"all keys", func(l *slog.Logger) {
 			l.Warn("query failed", "query_id", "0199b2c4-7d1e-7abc-8def-0123456789ab", "request_id", "00112233445566ff",
 				"peer", "border.b.example", "agreement", "uto-rut-1", "collection", "watchlist", "origin", "a.example/log/shared",
-				"revision", "00ff00ff", "reason", "OVERLOADED", "code", "Unavailable", "list_version", uint64(7), "count", 3, "files", 2,
-				"method", methods[0], "err", errors.New("store: no space"))
+				"gateway", "spiffe://a.example/gateway/main", "endpoint", "[::1]:8443", "bundle", "00ff00ff", "revision", "00ff00ff", "reason", "OVERLOADED", "code", "Unavailable", "list_version", uint64(7),
+				"count", 3, "files", 2, "lists_deleted", 1, "method", methods[0], "err", errors.New("store: no space"))
 		}, `level=WARN msg="query failed" query_id=0199b2c4-7d1e-7abc-8def-0123456789ab request_id=00112233445566ff ` +
-			`peer=border.b.example agreement=uto-rut-1 collection=watchlist origin=a.example/log/shared revision=00ff00ff ` +
-			`reason=OVERLOADED code=Unavailable list_version=7 count=3 files=2 method=/passerelle.v1.PeerService/Terms err="store: no space"`},
+			`peer=border.b.example agreement=uto-rut-1 collection=watchlist origin=a.example/log/shared ` +
+			`gateway=spiffe://a.example/gateway/main endpoint=[::1]:8443 bundle=00ff00ff revision=00ff00ff ` +
+			`reason=OVERLOADED code=Unavailable list_version=7 count=3 files=2 lists_deleted=1 method=/passerelle.v1.PeerService/Terms err="store: no space"`},
 		{"unknown key", func(l *slog.Logger) { l.Info("call refused", "name", "x", "peer", "b.example", "dob", 1970) },
 			`level=INFO msg="call refused" peer=b.example withheld=2`},
 		{"unknown method", func(l *slog.Logger) { l.Info("call refused", "method", "/a.B/C") },
@@ -132,7 +133,7 @@ func TestCanaryLog(t *testing.T) {
 			slog.GroupValue(slog.String(canary, canary)), 1970 * time.Second, time.Date(1970, 1, 1, 0, 0, 0, 0, time.UTC)}
 		for _, v := range values {
 			for _, key := range []string{"name", canary, "", "query_id", "request_id", "reason", "origin", "revision", "method",
-				"list_version", "count", "stack"} {
+				"gateway", "bundle", "lists_deleted", "list_version", "count", "stack"} {
 				l.Info("query failed", key, v)
 				l.With(key, v).Info("query failed")
 				l.With(slog.Group(canary, key, v)).WithGroup(canary).Info("query failed", slog.Group("x", key, v))

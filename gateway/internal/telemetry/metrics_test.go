@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	grpccodes "google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -44,8 +45,8 @@ func TestGolden(t *testing.T) {
 	tel.ListAge(func() []telemetry.ListCopy { return []telemetry.ListCopy{{"b.example", "watchlist", time.Hour}} })
 
 	seen := make(chan metadata.MD, 1)
-	addr := serve(t, grpc.NewServer(tel.ServerOptions()...), func(s *grpc.Server) {
-		d := echo(seen)
+	addr := serve(t, newServer(tel), func(s *grpc.Server) {
+		d := echo(seen, grpccodes.PermissionDenied)
 		s.RegisterService(&d, nil)
 	})
 	conn, err := grpc.NewClient(addr, append(tel.DialOptions(), grpc.WithTransportCredentials(insecure.NewCredentials()))...)
@@ -53,17 +54,10 @@ func TestGolden(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.Invoke(t.Context(), "/unknown.Service/Method", wrapperspb.String(""), new(wrapperspb.StringValue))
-
-	// The server counts a call after the client has its answer.
-	var body string
-	for range 100 {
-		body = scrape(t, tel, "")
-		if strings.Contains(body, "rpc_server_call_duration_seconds_count") {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
+	for _, method := range []string{methods[0], "/unknown.Service/Method"} {
+		conn.Invoke(t.Context(), method, wrapperspb.String(""), new(wrapperspb.StringValue))
 	}
+	body := scrapeUntil(t, tel, `rpc_server_call_duration_seconds_count{rpc_method="other"`)
 	var b strings.Builder
 	for line := range strings.Lines(body) {
 		if strings.HasPrefix(line, "rpc_") { // real durations

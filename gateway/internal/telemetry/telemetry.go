@@ -96,8 +96,9 @@ type Telemetry struct {
 	allowed *allowed
 
 	// nil if off
-	traces  *sdktrace.TracerProvider
-	metrics *sdkmetric.MeterProvider
+	traces   *sdktrace.TracerProvider
+	exporter *exporter
+	metrics  *sdkmetric.MeterProvider
 
 	tracer      trace.Tracer
 	instruments instruments
@@ -168,9 +169,9 @@ func (c *Config) check() error {
 
 // closeTimeout bounds Close: a collector or a reader that hangs does not keep a
 // gateway from stopping.
-const closeTimeout = 5 * time.Second
+const closeTimeout = 3 * time.Second
 
-// Close sends what is left, and ends the listener and all goroutines, within 5
+// Close sends what is left, and ends the listener and all goroutines, within 3
 // seconds. Later calls return the same error.
 func (t *Telemetry) Close(ctx context.Context) error {
 	if t == nil {
@@ -193,7 +194,8 @@ func (t *Telemetry) Close(ctx context.Context) error {
 		}
 		if t.traces != nil {
 			if err := t.traces.Shutdown(ctx); err != nil {
-				errs = append(errs, fmt.Errorf("telemetry: closing traces: %v", err))
+				// The SDK goes on trying in the background; without its connection it ends.
+				errs = append(errs, fmt.Errorf("telemetry: closing traces: %v", err), t.exporter.close(ctx))
 			}
 		}
 		t.closeErr = errors.Join(errs...)

@@ -104,6 +104,19 @@ func scrape(t *testing.T, tel *telemetry.Telemetry, accept string) string {
 	return body
 }
 
+// scrapeUntil returns the metrics of tel once they have a text: a server counts a
+// call after the client has its answer.
+func scrapeUntil(t *testing.T, tel *telemetry.Telemetry, want string) string {
+	t.Helper()
+	for range 200 {
+		if body := scrape(t, tel, ""); strings.Contains(body, want) {
+			return body
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return scrape(t, tel, "")
+}
+
 func get(t *testing.T, method, url, accept string) (*http.Response, string) {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), method, url, nil)

@@ -129,7 +129,7 @@ func (t *Telemetry) openTraces(ctx context.Context, c Config) error {
 		sdktrace.WithBatcher(e, sdktrace.WithMaxQueueSize(maxQueue), sdktrace.WithMaxExportBatchSize(maxBatch),
 			sdktrace.WithBatchTimeout(5*time.Second), sdktrace.WithExportTimeout(exportTimeout)),
 	)
-	t.tracer = t.traces.Tracer(scope)
+	t.exporter, t.tracer = e, t.traces.Tracer(scope)
 	return nil
 }
 
@@ -184,6 +184,14 @@ func (e *exporter) ExportSpans(ctx context.Context, list []sdktrace.ReadOnlySpan
 
 // Shutdown implements sdktrace.SpanExporter.
 func (e *exporter) Shutdown(ctx context.Context) error { return e.out.Shutdown(ctx) }
+
+// close ends the connection and what is being sent on it, if ctx is over.
+func (e *exporter) close(ctx context.Context) error {
+	if err := e.out.Shutdown(ctx); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("telemetry: closing the exporter of traces: %v", err)
+	}
+	return nil
+}
 
 // A cleanSpan is a span of which only what is allowed can be read. It embeds the
 // original because the interface cannot be implemented elsewhere; a test checks
