@@ -109,6 +109,7 @@ type Gateway struct {
 	admin      *admin.Admin
 	inspect    *inspect.Inspector
 	servers    *servers
+	contacts   contacts
 
 	// Verifier keys of the statement key and the two logs (c2sp.org/signed-note).
 	statementVerifier, sharedVerifier, internalVerifier string

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/passerelle/passerelle/crypto/keys"
+	"github.com/passerelle/passerelle/crypto/sealed"
 	"github.com/passerelle/passerelle/gateway/officer"
 	"github.com/passerelle/passerelle/gateway/peer"
 	"github.com/passerelle/passerelle/gateway/store"
@@ -90,7 +91,12 @@ func Init(ctx context.Context, o InitOptions) (*InitReport, error) {
 		return nil, err
 	}
 
-	report := &InitReport{ConfigFile: file, Gateway: c.ID()}
+	recipient, err := sealed.ParseRecipient(c.Auditor)
+	if err != nil {
+		return nil, err
+	}
+	keyID := recipient.KeyID()
+	report := &InitReport{ConfigFile: file, Gateway: c.ID(), Auditor: hex.EncodeToString(keyID[:])}
 	var admins [2]officer.Officer
 	for i, a := range o.Admins {
 		report.Identities[i] = filepath.Join(dir, "officers", a.ID)

@@ -153,6 +153,7 @@ const (
 	maintainEvery = time.Minute // what follows is looked at
 	purgeEvery    = time.Hour   // expired content is erased
 	rotateEvery   = 24 * time.Hour
+	greetEvery    = 5 * time.Minute
 )
 
 // maintain does what a gateway does by itself: it publishes lists that have
@@ -161,7 +162,7 @@ const (
 func (g *Gateway) maintain(ctx context.Context) {
 	ticker := time.NewTicker(maintainEvery)
 	defer ticker.Stop()
-	var purged, rotated time.Time
+	var purged, rotated, greeted time.Time
 	for {
 		now := g.now()
 		if now.Sub(purged) >= purgeEvery {
@@ -187,6 +188,10 @@ func (g *Gateway) maintain(ctx context.Context) {
 		g.syncDue(ctx)
 		if _, err := g.asker.ProveReceipts(ctx); err != nil && ctx.Err() == nil {
 			g.log.ErrorContext(ctx, "receipts not proved", "err", err)
+		}
+		if now := g.now(); now.Sub(greeted) >= greetEvery {
+			greeted = now
+			g.greetAll(ctx)
 		}
 	}
 }
@@ -216,10 +221,24 @@ func (g *Gateway) syncDue(ctx context.Context) {
 		}
 		for _, c := range info.Agreement.Held(other.TrustDomain) {
 			if now.Sub(confirmed[[2]string{c.Holder, c.Name}]) >= time.Duration(c.Round) {
-				g.asker.Sync(ctx, c.Holder, c.Name, nil)
+				g.sync(ctx, c.Holder, c.Name, nil)
 			}
 		}
 	}
+}
+
+// sync synchronises, and notes what it shows of the neighbours.
+func (g *Gateway) sync(ctx context.Context, holder, collection string, progress asker.SyncProgress) []asker.SyncResult {
+	results := g.asker.Sync(ctx, holder, collection, progress)
+	seen := make(map[string]bool)
+	for _, r := range results {
+		g.synced(r.Holder, r.Refusal)
+		if !seen[r.Holder] && g.federation.Active(r.Holder) {
+			seen[r.Holder] = true
+			g.greet(ctx, r.Holder)
+		}
+	}
+	return results
 }
 
 // adminConfig is what the operator's journey is made of.
@@ -237,7 +256,7 @@ func (g *Gateway) adminConfig(listening string) admin.Config {
 		SVIDNotAfter:      g.svidNotAfter,
 		StatementKey:      g.statement.Key(),
 		StatementVerifier: g.statementVerifier, LogVerifier: g.sharedVerifier,
-		Pseudonym: g.Pseudonym, Started: g.now(), Now: g.now, Logger: g.log,
+		Contact: g.contacts.get, Pseudonym: g.Pseudonym, Started: g.now(), Now: g.now, Logger: g.log,
 	}
 	for _, l := range g.cfg.Collections {
 		c.Collections = append(c.Collections, admin.Collection{Name: l.Name, Category: l.Category})
@@ -294,7 +313,7 @@ type syncer struct{ g *Gateway }
 
 func (s syncer) Sync(ctx context.Context, holder, collection string, progress admin.SyncProgress) []admin.SyncResult {
 	var out []admin.SyncResult
-	for _, r := range s.g.asker.Sync(ctx, holder, collection, asker.SyncProgress(progress)) {
+	for _, r := range s.g.sync(ctx, holder, collection, asker.SyncProgress(progress)) {
 		out = append(out, admin.SyncResult{Holder: r.Holder, Collection: r.Collection, From: r.From, To: r.To, Tags: r.Tags,
 			Bytes: r.Bytes, Refusal: r.Refusal})
 	}
