@@ -5,9 +5,11 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -20,15 +22,15 @@ import (
 //	agree ASKER HOLDER         puts an agreement about the holder's watch list into force
 //	stop NAME                  ends the gateway of a country
 //	exits CODE PROGRAM ARG...  runs a program, which must end with this exit code
+//	retry PROGRAM ARG...       runs a program until it ends with exit code 0
 //	onlyjson                   checks that the last program printed lines of JSON only
-//	flip FILE                  changes one bit in the middle of a file
+//	flip PATTERN               changes one bit in the middle of the last file that matches
 //
-// and the variables DATA, the folder examples/data, and WHY, flags with the reason of
-// an ask.
+// and the variable DATA, the folder examples/data.
 func TestScripts(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t) // only its folder is used: each script has its own world in it
-	data, err := os.Getwd()
+	data, err := filepath.Abs(repository + "/examples/data")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +44,7 @@ func TestScripts(t *testing.T) {
 			env.Values[worldKey{}] = own
 			env.Defer(own.stopAll)
 			env.Setenv("PATH", os.Getenv("PATH"))
-			env.Setenv("DATA", data+"/"+repository+"/examples/data")
+			env.Setenv("DATA", data)
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
@@ -51,6 +53,7 @@ func TestScripts(t *testing.T) {
 			"agree":    command(2, func(w *world, a []string) error { return w.agree(a[0], a[1], draft(a[1])) }),
 			"stop":     command(1, func(w *world, a []string) error { return w.stop(a[0]) }),
 			"exits":    exits,
+			"retry":    retry,
 			"onlyjson": onlyJSON,
 			"flip":     flip,
 		},
@@ -88,6 +91,21 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
+func retry(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: retry PROGRAM ARG...")
+	}
+	for end := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+		err := ts.Exec(args[0], args[1:]...)
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			ts.Fatalf("%v", err)
+		}
+	}
+}
+
 func onlyJSON(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 0 {
 		ts.Fatalf("usage: onlyjson")
@@ -105,9 +123,14 @@ func onlyJSON(ts *testscript.TestScript, neg bool, args []string) {
 
 func flip(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
-		ts.Fatalf("usage: flip FILE")
+		ts.Fatalf("usage: flip PATTERN")
 	}
-	name := ts.MkAbs(args[0])
+	names, err := filepath.Glob(ts.MkAbs(args[0]))
+	ts.Check(err)
+	if len(names) == 0 {
+		ts.Fatalf("no file matches %s", args[0])
+	}
+	name := names[len(names)-1]
 	b, err := os.ReadFile(name)
 	ts.Check(err)
 	b[len(b)/2] ^= 1
