@@ -59,31 +59,60 @@ func (a *Asker) Ask(ctx context.Context, caller string, ask *Ask, signature []by
 	if len(targets) == 0 {
 		return nil, query.Refuse(query.Precondition, errors.New("asker: no agreement covers what is asked for"))
 	}
-	switch err := a.Store.PutRequest(ctx, store.Request{ID: ask.Request, Digest: digest, Created: began}); {
+	if _, err := a.Store.Request(ctx, ask.Request); err == nil {
+		return nil, query.Refuse(query.QueryIDReused, nil) // before the rules are asked again
+	}
+
+	result.Targets = make([]TargetResult, len(targets))
+	runs := make([]*run, len(targets))
+	all := func(f func(i int)) {
+		var wg sync.WaitGroup
+		for i := range targets {
+			if result.Targets[i].Refusal == nil {
+				wg.Go(func() { f(i) })
+			}
+		}
+		wg.Wait()
+	}
+
+	// 2, and what must be durable before 3
+	for i := range targets {
+		r := &run{caller: caller, who: who, ask: ask, digest: digest, sign: signature, items: items, t: &targets[i].target,
+			id: query.NewID(began), began: began}
+		runs[i] = r
+		if targets[i].refusal != nil {
+			result.Targets[i] = TargetResult{Holder: targets[i].holder, Collection: targets[i].collection.Name,
+				Refusal: targets[i].refusal, RefusedHere: true}
+		}
+	}
+	all(func(i int) {
+		result.Targets[i] = runs[i].result()
+		if refusal := a.prepare(ctx, runs[i]); refusal != nil {
+			result.Targets[i].Refusal, result.Targets[i].RefusedHere = refusal, true
+		}
+	})
+	var intents []store.Intent
+	for i := range targets {
+		if result.Targets[i].Refusal == nil {
+			intents = append(intents, runs[i].row)
+		}
+	}
+	switch err := a.Store.PutRequest(ctx, store.Request{ID: ask.Request, Digest: digest, Created: began}, intents...); {
 	case errors.Is(err, store.ErrRequestReused):
 		return nil, query.Refuse(query.QueryIDReused, err)
 	case err != nil:
 		return nil, query.Refuse(query.StorageUnavailable, err)
 	}
 
-	result.Targets = make([]TargetResult, len(targets))
+	// 3 to 8
 	candidates := make([][]Candidate, len(targets))
 	obligations := make([][]policy.Obligation, len(targets))
-	var wg sync.WaitGroup
+	all(func(i int) {
+		result.Targets[i], candidates[i] = a.query(ctx, runs[i])
+	})
 	for i := range targets {
-		if targets[i].refusal != nil {
-			result.Targets[i] = TargetResult{Holder: targets[i].holder, Collection: targets[i].collection.Name,
-				Refusal: targets[i].refusal, RefusedHere: true}
-			continue
-		}
-		wg.Go(func() {
-			r := &run{caller: caller, who: who, ask: ask, digest: digest, sign: signature, items: items, t: &targets[i].target,
-				id: query.NewID(began), began: began}
-			result.Targets[i], candidates[i] = a.query(ctx, r)
-			obligations[i] = r.decision.Obligations()
-		})
+		obligations[i] = runs[i].decision.Obligations()
 	}
-	wg.Wait()
 
 	for i := range targets {
 		result.Candidates = append(result.Candidates, candidates[i]...)

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/passerelle/passerelle/crypto/oprf"
@@ -51,8 +52,12 @@ type run struct {
 	id     query.ID
 	began  time.Time
 
+	facts    policy.Input // for the door `ask`
 	decision policy.Decision
 	seed     oprf.Seed
+	entry    *entry.Entry    // of the intent
+	leaf     [32]byte        // its hash
+	row      store.Intent    // what must be durable before it
 	intent   audit.Position  // of the intent entry in our shared log
 	sealed   [32]byte        // SHA-256 of the sealed content
 	request  *query.Request  // from step 3 on, and its batches from step 4 on
@@ -60,25 +65,34 @@ type run struct {
 	receipt  audit.Position  // of the receipt entry in our shared log
 }
 
-// query asks one holder about one collection. Its steps are those of the package
-// comment, from 2 to 8, and their order is the security argument:
+// The steps are those of the package comment, and their order is the security
+// argument:
 //
 //   - nothing is blinded, and nothing leaves, before the intent is durable in the
 //     log together with the content that our auditor can open;
 //   - the request carries the hash of that leaf and content, so that a later
 //     challenge cannot be answered with another file;
-//   - no output is computed before the proof and the receipt have verified and
-//     the receipt is in the log;
-//   - what was found is written to the internal log only, and written before the
-//     officer sees it.
-func (a *Asker) query(ctx context.Context, r *run) (TargetResult, []Candidate) {
-	result := TargetResult{Holder: r.t.holder, Collection: r.t.collection.Name, Query: r.id}
-
-	// 2
+//   - no output is computed before the proof and the receipt have verified, and
+//     none is used before the receipt is in the log;
+//   - what was found is written to the internal log only, before it is stored as a
+//     candidate and before the officer sees it;
+//   - what the holder sees of us after its answer does not depend on what was found.
+//
+// prepare is step 2 and the half of step 3 that can be made for all holders of an
+// ask before anything is written: what must be durable before the intent is in
+// r.row then. It returns why the query must not go on, or nil.
+func (a *Asker) prepare(ctx context.Context, r *run) *query.Refusal {
+	r.facts = facts.Encode(a.input(r))
 	if refusal := a.decide(ctx, r); refusal != nil {
-		result.RefusedHere, result.Refusal = true, refusal
-		return result, nil
+		return refusal
 	}
+	return a.sealIntent(r)
+}
+
+// query is what follows when r.row is durable: the rest of step 3, and the steps
+// from 4 to 8.
+func (a *Asker) query(ctx context.Context, r *run) (TargetResult, []Candidate) {
+	result := r.result()
 
 	// 3
 	if refusal := a.logIntent(ctx, r); refusal != nil {
@@ -117,6 +131,7 @@ func (a *Asker) query(ctx context.Context, r *run) (TargetResult, []Candidate) {
 	if err := a.logReceipt(written, r, receipt, answer.Receipt); err != nil {
 		return fail(query.Refuse(query.AuditUnavailable, err))
 	}
+	a.acknowledge(written, r)
 
 	// 7
 	candidates := match(r, outputs)
@@ -127,18 +142,42 @@ func (a *Asker) query(ctx context.Context, r *run) (TargetResult, []Candidate) {
 		result.Refusal = query.Refuse(query.AuditUnavailable, err)
 		return result, nil
 	}
-	if err := r.t.neighbour.Acknowledge(ctx, r.t.agreement.ID, r.id); err != nil {
-		a.log.DebugContext(ctx, "answer not acknowledged", "query_id", r.id.String())
-	}
 	result.Candidates = len(candidates)
 	result.Exchange = r.exchange(answer, a.Now())
 	return result, candidates
 }
 
+// result returns the result of r before anything is known.
+func (r *run) result() TargetResult {
+	return TargetResult{Holder: r.t.holder, Collection: r.t.collection.Name, Query: r.id}
+}
+
+const (
+	// acknowledgeAfter is how long after the receipt is in our log the holder is told
+	// that it may delete its copy of the answer.
+	acknowledgeAfter = 500 * time.Millisecond
+
+	acknowledgeTimeout = 30 * time.Second
+)
+
+// acknowledge lets the holder delete its copy of the answer. It is arranged before
+// anything is matched and comes after a fixed time: matching and recording take
+// longer when somebody was found, and the holder must not see that. Nobody waits
+// for it, because a copy that is not acknowledged is deleted in a day.
+func (a *Asker) acknowledge(ctx context.Context, r *run) {
+	neighbour, agreementID, id := r.t.neighbour, r.t.agreement.ID, r.id
+	time.AfterFunc(acknowledgeAfter, func() {
+		ctx, cancel := context.WithTimeout(ctx, acknowledgeTimeout)
+		defer cancel()
+		if err := neighbour.Acknowledge(ctx, agreementID, id); err != nil {
+			a.log.DebugContext(ctx, "answer not acknowledged", "query_id", id.String())
+		}
+	})
+}
+
 // decide is step 2. It logs a refusal and returns it, or returns nil.
 func (a *Asker) decide(ctx context.Context, r *run) *query.Refusal {
-	in := a.input(r)
-	d, err := a.Policy.Decide(ctx, in)
+	d, err := a.Policy.Decide(ctx, r.facts)
 	if err != nil {
 		a.log.ErrorContext(ctx, "policy evaluation failed", "query_id", r.id.String(), "err", err)
 	}
@@ -148,7 +187,7 @@ func (a *Asker) decide(ctx context.Context, r *run) *query.Refusal {
 	}
 	refusal := facts.Refusal(d, err)
 	// The facts are kept, so that the refusal can be explained; it stands without.
-	stored, digest := in.Stored()
+	stored, digest := r.facts.Stored()
 	if err := a.Store.PutPolicyInput(ctx, store.PolicyInput{Digest: digest, Input: stored, Created: r.began,
 		Expires: r.began.AddDate(0, 0, r.t.agreement.RetentionDays.InputDays)}); err != nil {
 		a.log.WarnContext(ctx, "policy input not kept", "query_id", r.id.String(), "err", err)
@@ -255,10 +294,10 @@ func (a *Asker) entry(kind entry.Kind, r *run) *entry.Entry {
 	}
 }
 
-// logIntent is step 3: the content is sealed and stored, and then the intent is
-// in the shared log, before there is anything that could leave.
-func (a *Asker) logIntent(ctx context.Context, r *run) *query.Refusal {
-	stored, inputDigest := a.input(r).Stored()
+// sealIntent makes the intent's entry, the content sealed to our auditor, the header
+// of the request, and the rows that hold them.
+func (a *Asker) sealIntent(r *run) *query.Refusal {
+	stored, inputDigest := r.facts.Stored()
 	r.seed = oprf.GenerateSeed()
 	content, err := a.content(r, stored)
 	if err != nil {
@@ -288,7 +327,8 @@ func (a *Asker) logIntent(ctx context.Context, r *run) *query.Refusal {
 
 	retention := r.t.agreement.RetentionDays
 	officer, unit := a.Pseudonym(r.who.ID), a.Pseudonym("unit/"+r.who.Unit)
-	if err := a.Store.PutAsk(ctx, store.Intent{
+	r.entry, r.leaf = e, leaf
+	r.row = store.Intent{
 		Ask: store.Ask{
 			ID: r.id, Request: r.ask.Request, Holder: r.t.holder, Collection: r.t.collection.Name,
 			Agreement: r.t.agreement.ID, Purpose: r.ask.Purpose, Kind: r.ask.Kind.String(), Items: int64(len(r.items)),
@@ -299,14 +339,18 @@ func (a *Asker) logIntent(ctx context.Context, r *run) *query.Refusal {
 			Expires: r.began.AddDate(0, 0, retention.InputDays)},
 		Sealed: &store.SealedContent{Hash: r.sealed, Content: ciphertext,
 			Expires: r.began.AddDate(0, 0, retention.WithoutCandidate)},
-	}); err != nil {
-		return query.Refuse(query.StorageUnavailable, err)
 	}
-	position, err := a.Shared.Append(context.WithoutCancel(ctx), e)
+	return nil
+}
+
+// logIntent ends step 3: the intent is in the shared log, and its content stored,
+// before there is anything that could leave.
+func (a *Asker) logIntent(ctx context.Context, r *run) *query.Refusal {
+	position, err := a.Shared.Append(context.WithoutCancel(ctx), r.entry)
 	if err != nil {
 		return query.Refuse(query.AuditUnavailable, err)
 	}
-	if position.Leaf != leaf {
+	if position.Leaf != r.leaf {
 		return query.Refuse(query.Internal, errors.New("asker: the log has another leaf than the request names"))
 	}
 	r.intent = position
@@ -321,10 +365,7 @@ func (a *Asker) content(r *run, input []byte) ([]byte, error) {
 		Request:         r.ask.Request.String(),
 		Officer:         r.caller,
 		Unit:            r.who.Unit,
-		CaseReference:   r.ask.CaseReference,
-		Justification:   r.ask.Justification,
-		SubjectCategory: r.ask.SubjectCategory,
-		ThreatNote:      r.ask.ThreatNote,
+		Asked:           r.ask.asked(),
 		AskDigest:       r.digest[:],
 		AskSignature:    r.sign,
 		Input:           input,
@@ -382,35 +423,57 @@ func (a *Asker) header(r *run, leaf [32]byte) {
 // without a key there, and every item of the padding, gives a dummy, so that the
 // holder cannot see what is known of a subject.
 func (a *Asker) blind(r *run) error {
-	var batches []query.Batch
 	items := int(r.request.Facts.Items)
-	for _, class := range r.t.list.Classes {
+	chunks := (items + query.MaxChunk - 1) / query.MaxChunk
+	batches := make([]query.Batch, len(r.t.list.Classes)*chunks)
+	r.pending = make([]*oprf.Pending, len(batches))
+	err := each(len(batches), func(n int) error {
+		class, chunk := &r.t.list.Classes[n/chunks], n%chunks
 		client, err := oprf.NewClient(class.Set.Manifest().PublicKey)
 		if err != nil {
 			return fmt.Errorf("asker: public key of the manifest: %w", err)
 		}
-		for chunk := 0; chunk*query.MaxChunk < items; chunk++ {
-			first := chunk * query.MaxChunk
-			inputs := make([][]byte, min(items-first, query.MaxChunk))
-			for i := range inputs {
-				if first+i < len(r.items) {
-					inputs[i] = r.items[first+i].keys[class.Name]
-				}
+		first := chunk * query.MaxChunk
+		inputs := make([][]byte, min(items-first, query.MaxChunk))
+		for i := range inputs {
+			if first+i < len(r.items) {
+				inputs[i] = r.items[first+i].keys[class.Name]
 			}
-			pending, elements, err := client.Blind(inputs, r.seed, oprf.BlindContext{
-				QueryID: r.id, Holder: r.t.holder, Info: class.Info, Chunk: uint32(chunk)})
-			if err != nil {
-				return fmt.Errorf("asker: blinding: %w", err)
-			}
-			b := query.Batch{Class: class.Name, Epoch: r.t.list.Epoch, Chunk: uint32(chunk)}
-			for _, e := range elements {
-				b.Elements = append(b.Elements, e)
-			}
-			batches = append(batches, b)
-			r.pending = append(r.pending, pending)
 		}
+		pending, elements, err := client.Blind(inputs, r.seed, oprf.BlindContext{
+			QueryID: r.id, Holder: r.t.holder, Info: class.Info, Chunk: uint32(chunk)})
+		if err != nil {
+			return fmt.Errorf("asker: blinding: %w", err)
+		}
+		b := query.Batch{Class: class.Name, Epoch: r.t.list.Epoch, Chunk: uint32(chunk), Elements: make([][32]byte, len(elements))}
+		for i, e := range elements {
+			b.Elements[i] = e
+		}
+		batches[n], r.pending[n] = b, pending
+		return nil
+	})
+	if err != nil {
+		return err
 	}
 	r.request.Batches = batches
+	return nil
+}
+
+// each calls f for 0 to n-1, at the same time, and returns the first error in that
+// order. A lookup has one element in each class, so that the classes are what can
+// be computed in parallel.
+func each(n int, f func(i int) error) error {
+	errs := make([]error, n)
+	var wg sync.WaitGroup
+	for i := range n {
+		wg.Go(func() { errs[i] = f(i) })
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -440,18 +503,26 @@ func (a *Asker) check(r *run, answer *query.Answer) (*entry.Receipt, error) {
 // finalize is the second half of step 6: the proof of every batch verifies, or
 // there is no output at all.
 func finalize(r *run, answer *query.Answer) (map[string][]oprf.Output, error) {
-	outputs := make(map[string][]oprf.Output, len(r.t.list.Classes))
-	for i := range answer.Batches {
+	all := make([][]oprf.Output, len(answer.Batches))
+	err := each(len(all), func(i int) error {
 		b := &answer.Batches[i]
 		evaluated := make([]oprf.Element, len(b.Evaluated))
 		for j := range b.Evaluated {
 			evaluated[j] = b.Evaluated[j]
 		}
-		out, err := r.pending[i].Finalize(evaluated, b.Proof)
-		if err != nil {
-			return nil, fmt.Errorf("%w: batch %d: %w", errAnswer, i, err)
+		var err error
+		if all[i], err = r.pending[i].Finalize(evaluated, b.Proof); err != nil {
+			return fmt.Errorf("%w: batch %d: %w", errAnswer, i, err)
 		}
-		outputs[b.Class] = append(outputs[b.Class], out...)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	outputs := make(map[string][]oprf.Output, len(r.t.list.Classes))
+	for i := range answer.Batches {
+		class := answer.Batches[i].Class
+		outputs[class] = append(outputs[class], all[i]...)
 	}
 	return outputs, nil
 }
@@ -466,29 +537,33 @@ func (a *Asker) logReceipt(ctx context.Context, r *run, receipt *entry.Receipt, 
 	return err
 }
 
-// logOutcome is step 8: candidates are durable, and the internal log says whether
-// there are any, before the officer sees them.
+// logOutcome is step 8: the internal log says whether there are candidates, and then
+// they are stored, before the officer sees them. A crash between the two leaves a
+// query without an end, which [Asker.Recover] closes as failed: there is never a
+// candidate without its entry.
 func (a *Asker) logOutcome(ctx context.Context, r *run, candidates []Candidate, receipt []byte) error {
 	e := a.entry(entry.KindOutcome, r)
 	e.Outcome = entry.OutcomeNoCandidate
 	update := store.AskUpdate{ID: r.id, State: store.AskAnswered, RequestDigest: r.request.Digest(), Receipt: receipt,
-		Time: a.Now(), Leaves: r.leaves()}
+		Leaves: r.leaves()}
 	keep := r.began.AddDate(0, 0, r.t.agreement.RetentionDays.WithCandidate)
 	for i := range candidates {
 		update.Candidates = append(update.Candidates, candidates[i].row(r.t.list.Epoch, keep))
 	}
-	if err := a.Store.UpdateAsk(ctx, update); err != nil {
+	if len(candidates) > 0 {
+		e.Outcome = entry.OutcomeCandidate
+	}
+	if _, err := a.Internal.Append(ctx, e); err != nil {
 		return err
 	}
 	if len(candidates) > 0 {
-		e.Outcome = entry.OutcomeCandidate
 		// The content of a query with a candidate is kept longer, for the follow-up.
 		if err := a.Store.KeepSealed(ctx, r.sealed, keep); err != nil {
 			return err
 		}
 	}
-	_, err := a.Internal.Append(ctx, e)
-	return err
+	update.Time = a.Now()
+	return a.Store.UpdateAsk(ctx, update)
 }
 
 // leaves returns where the entries about r are in our shared log.

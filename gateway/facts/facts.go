@@ -143,3 +143,19 @@ func amounts(m map[string]int) policy.Amounts {
 }
 
 func seconds(d agreement.Duration) int64 { return int64(d) / 1e9 }
+
+// Encode returns in with its canonical form made once: deciding, storing and sealing
+// one input otherwise encode the whole agreement each.
+func Encode(in policy.Input) policy.Input {
+	b, digest := in.Stored()
+	return encoded{in.Door(), b, digest}
+}
+
+type encoded struct {
+	door   policy.Door
+	b      []byte
+	digest [32]byte
+}
+
+func (e encoded) Door() policy.Door          { return e.door }
+func (e encoded) Stored() ([]byte, [32]byte) { return e.b, e.digest }
