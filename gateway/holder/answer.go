@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/passerelle/passerelle/crypto/oprf"
@@ -191,7 +192,7 @@ func (h *Holder) decide(ctx context.Context, r *run) error {
 		budgets = append(budgets, policy.Budget{Scope: scope, Used: used, Requested: c.Amount, Limit: c.Limit,
 			ResetsIn: int64(c.Until.Sub(r.now) / time.Second)})
 	}
-	in := policy.AnswerInput{
+	in := facts.Encode(policy.AnswerInput{
 		Now:       policy.NewTime(r.now),
 		Agreement: facts.Agreement(r.agreement, agreement.Digest(f.AgreementDigest), false),
 		Self:      facts.Gateway(r.agreement, h.TrustDomain, h.Gateway),
@@ -199,7 +200,7 @@ func (h *Holder) decide(ctx context.Context, r *run) error {
 		Query:     facts.AnswerQuery(f, r.req.Statement.Rules),
 		Budgets:   budgets,
 		Log:       policy.Log{WriteOK: h.Shared.Err() == nil},
-	}
+	})
 	stored, digest := in.Stored()
 	r.input = &store.PolicyInput{Digest: digest, Input: stored, Created: r.now, Expires: r.now.AddDate(0, 0, r.agreement.RetentionDays.InputDays)}
 	decision, err := h.Policy.Decide(ctx, in)
@@ -405,33 +406,46 @@ func (h *Holder) fail(ctx context.Context, r *run, cause error) error {
 	return refusal
 }
 
-// evaluate is step g: one evaluation of every element and one proof a batch.
+// evaluate is step g: one evaluation of every element and one proof a batch. A lookup
+// has one element in each batch, so the batches are computed at the same time.
 func (h *Holder) evaluate(r *run) (*query.Answer, error) {
-	answer := &query.Answer{ID: r.req.ID}
+	answer := &query.Answer{ID: r.req.ID, Batches: make([]query.AnswerBatch, len(r.req.Batches))}
+	errs := make([]error, len(r.req.Batches))
+	var wg sync.WaitGroup
 	for i := range r.req.Batches {
-		b := &r.req.Batches[i]
-		server, err := h.Keys.Server(r.collection.Name, b.Epoch)
+		server, err := h.Keys.Server(r.collection.Name, r.req.Batches[i].Epoch)
 		if err != nil {
-			return nil, query.Refuse(query.ListStale, err)
+			errs[i] = query.Refuse(query.ListStale, err)
+			break
 		}
-		blinded := make([]oprf.Element, len(b.Elements))
-		for j := range b.Elements {
-			blinded[j] = b.Elements[j]
+		wg.Go(func() { answer.Batches[i], errs[i] = h.evaluateBatch(r, server, &r.req.Batches[i]) })
+	}
+	wg.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
 		}
-		evaluated, proof, err := server.BlindEvaluate(blinded, h.info(r.caller.TrustDomain, r.collection.Name, b.Class, b.Epoch).Bytes())
-		switch {
-		case errors.Is(err, oprf.ErrMessage):
-			return nil, query.Refuse(query.Malformed, err)
-		case err != nil:
-			return nil, query.Refuse(query.Internal, err)
-		}
-		t := query.AnswerBatch{Class: b.Class, Chunk: b.Chunk, Proof: proof, Evaluated: make([][32]byte, len(evaluated))}
-		for j := range evaluated {
-			t.Evaluated[j] = evaluated[j]
-		}
-		answer.Batches = append(answer.Batches, t)
 	}
 	return answer, nil
+}
+
+func (h *Holder) evaluateBatch(r *run, server *oprf.Server, b *query.Batch) (query.AnswerBatch, error) {
+	blinded := make([]oprf.Element, len(b.Elements))
+	for j := range b.Elements {
+		blinded[j] = b.Elements[j]
+	}
+	evaluated, proof, err := server.BlindEvaluate(blinded, h.info(r.caller.TrustDomain, r.collection.Name, b.Class, b.Epoch).Bytes())
+	switch {
+	case errors.Is(err, oprf.ErrMessage):
+		return query.AnswerBatch{}, query.Refuse(query.Malformed, err)
+	case err != nil:
+		return query.AnswerBatch{}, query.Refuse(query.Internal, err)
+	}
+	t := query.AnswerBatch{Class: b.Class, Chunk: b.Chunk, Proof: proof, Evaluated: make([][32]byte, len(evaluated))}
+	for j := range evaluated {
+		t.Evaluated[j] = evaluated[j]
+	}
+	return t, nil
 }
 
 // info returns the public information under which one asker's tags of one class
