@@ -660,8 +660,9 @@ func TestAuditOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	content := query.Content{Version: query.ContentVersion, Query: id.String(), Request: query.NewID(time.Now()).String(),
-		Officer: "spiffe://" + domain + "/officer/k-4711", Unit: "airport-north", CaseReference: "BP-1187", Justification: "Damaged chip",
-		SubjectCategory: "other", AskDigest: make([]byte, 32), AskSignature: make([]byte, 64), Input: []byte("{}"),
+		Officer: "spiffe://" + domain + "/officer/k-4711", Unit: "airport-north",
+		Asked:     query.Asked{CaseReference: "BP-1187", Justification: "Damaged chip", SubjectCategory: "other"},
+		AskDigest: make([]byte, 32), AskSignature: make([]byte, 64), Input: []byte("{}"),
 		Holder: "border.arcadia.example", Seed: make([]byte, 32),
 		Batches: []query.ContentBatch{{Class: "doc", Epoch: 1, Info: []byte{1}, PublicKey: make([]byte, 32)}},
 		Items:   []query.ContentItem{{Ref: "S1", Keys: [][]byte{[]byte("\x03doc\x00\x01\x00\x08passport\x00\x03UTO\x00\x03123")}}}}

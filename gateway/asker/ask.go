@@ -1,18 +1,16 @@
 package asker
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/passerelle/passerelle/gateway/query"
 	"github.com/passerelle/passerelle/gateway/record"
 )
 
-// MaxSubjects bounds the subjects of one ask. An agreement may say less.
-const MaxSubjects = 10000
+// MaxSubjects bounds the subjects of one ask, so that its sealed content fits into
+// the largest envelope. An agreement may say less.
+const MaxSubjects = 5000
 
 // ErrAsk is returned for an ask outside the documented limits. The text names
 // the field and never repeats its content.
@@ -37,31 +35,26 @@ type Ask struct {
 	Collections     []string         // collections to ask about; empty means all
 }
 
-// Digest returns the SHA-256 hash of the canonical encoding of a: what the
-// officer signs with the officer's own key, so that nobody else, and no
-// administrator, can ask in that name.
+// Digest returns what the officer signs with the officer's own key, see
+// [query.Asked.Digest].
 func (a *Ask) Digest() [32]byte {
-	h := sha256.New()
-	field := func(s string) {
-		var n [4]byte
-		binary.BigEndian.PutUint32(n[:], uint32(len(s)))
-		h.Write(n[:])
-		h.Write([]byte(s))
-	}
-	field("passerelle/v1 ask")
-	h.Write(a.Request[:])
-	for _, s := range []string{a.Purpose, a.LegalBasis, a.OffenceClass, a.Urgency, a.CaseReference, a.Justification,
-		a.SubjectCategory, a.ThreatNote, a.Kind.String(), strings.Join(a.Holders, "\n"), strings.Join(a.Collections, "\n")} {
-		field(s)
-	}
+	asked := a.asked()
+	return asked.Digest(a.Request)
+}
+
+// asked returns what the officer asked in the form in which it is signed and
+// sealed.
+func (a *Ask) asked() query.Asked {
+	q := query.Asked{Purpose: a.Purpose, LegalBasis: a.LegalBasis, OffenceClass: a.OffenceClass, Urgency: a.Urgency,
+		CaseReference: a.CaseReference, Justification: a.Justification, SubjectCategory: a.SubjectCategory,
+		ThreatNote: a.ThreatNote, Kind: a.Kind.String(), Holders: a.Holders, Collections: a.Collections,
+		Subjects: make([]query.AskedSubject, len(a.Subjects))}
 	for i := range a.Subjects {
 		s := &a.Subjects[i]
-		for _, v := range []string{s.Ref, s.Name, s.Birth.String(), string(s.Document.Type), s.Document.Issuer,
-			s.Document.Number, s.Nationality, s.Sex} {
-			field(v)
-		}
+		q.Subjects[i] = query.AskedSubject{Ref: s.Ref, Name: s.Name, Birth: s.Birth.String(), DocType: string(s.Document.Type),
+			DocIssuer: s.Document.Issuer, DocNumber: s.Document.Number, Nationality: s.Nationality, Sex: s.Sex}
 	}
-	return [32]byte(h.Sum(nil))
+	return q
 }
 
 // Validate reports whether a is within the documented limits.

@@ -25,6 +25,7 @@ import (
 	"github.com/passerelle/passerelle/gateway/inspect"
 	"github.com/passerelle/passerelle/gateway/officer"
 	"github.com/passerelle/passerelle/gateway/query"
+	"github.com/passerelle/passerelle/gateway/record"
 	"github.com/passerelle/passerelle/gateway/store"
 	"github.com/passerelle/passerelle/policy"
 )
@@ -208,29 +209,41 @@ func (w *world) ask(n int, found bool) *asked {
 		Subject: policy.Subject{Category: "suspect", AgeYears: -1, AgeCertainty: "unknown"},
 	}
 	stored, inputDigest := in.Stored()
-	digest := sha256.Sum256([]byte("ask"))
+	request := query.NewID(began)
+	asked := query.Asked{Purpose: "ct-travel-screening", LegalBasis: "Act & s.14(2)", OffenceClass: "terrorism",
+		CaseReference: canary + "-case", Justification: canary + " boards tonight", SubjectCategory: "suspect", Kind: kind.String()}
+	pk := oprf.GeneratePrivateKey().PublicKey()
+	classes := []string{"doc", "name+dob"}
+	var batches []query.ContentBatch
+	for _, class := range classes {
+		batches = append(batches, query.ContentBatch{Class: class, Epoch: 3, Info: []byte("info " + class), PublicKey: pk[:]})
+	}
+	var contentItems []query.ContentItem
+	for j := range n {
+		subject := record.Subject{Ref: canary + "-seat", Name: canary + " Traveller", Birth: record.Date{Year: 1980, Month: 2, Day: 3},
+			Document: record.Document{Type: record.Passport, Issuer: "UTO", Number: canary}}
+		if j == 1 {
+			subject.Document = record.Document{}
+		}
+		asked.Subjects = append(asked.Subjects, query.AskedSubject{Ref: subject.Ref, Name: subject.Name, Birth: subject.Birth.String(),
+			DocType: string(subject.Document.Type), DocIssuer: subject.Document.Issuer, DocNumber: subject.Document.Number})
+		item := query.ContentItem{Ref: subject.Ref, Keys: make([][]byte, len(classes))}
+		for _, k := range subject.Keys() {
+			if c := slices.Index(classes, string(k.Class)); c >= 0 {
+				item.Keys[c] = k.Bytes
+			}
+		}
+		contentItems = append(contentItems, item)
+	}
+	digest := asked.Digest(request)
 	sig, err := officer.SignAsk(w.officers["asker"], digest)
 	ok(t, err)
 	seed := oprf.GenerateSeed()
 	q.content = &query.Content{
-		Version: query.ContentVersion, Query: q.id.String(), Request: query.NewID(began).String(), Officer: id("asker"),
-		Unit:          "unit-asker",
-		CaseReference: canary + "-case", Justification: canary + " boards tonight", SubjectCategory: "suspect",
+		Version: query.ContentVersion, Query: q.id.String(), Request: request.String(), Officer: id("asker"),
+		Unit: "unit-asker", Asked: asked,
 		AskDigest:    digest[:],
-		AskSignature: sig[:], Input: stored, Holder: theirs, Seed: seed.Bytes(),
-	}
-	pk := oprf.GeneratePrivateKey().PublicKey()
-	classes := []string{"doc", "name+dob"}
-	for _, class := range classes {
-		q.content.Batches = append(q.content.Batches, query.ContentBatch{Class: class, Epoch: 3, Info: []byte("info " + class),
-			PublicKey: pk[:]})
-	}
-	for j := range n {
-		item := query.ContentItem{Ref: canary + "-seat", Keys: [][]byte{[]byte(canary + "-doc"), []byte(canary + "-name")}}
-		if j == 1 {
-			item.Keys[0] = nil // no document
-		}
-		q.content.Items = append(q.content.Items, item)
+		AskSignature: sig[:], Input: stored, Holder: theirs, Seed: seed.Bytes(), Batches: batches, Items: contentItems,
 	}
 
 	e := entry.Entry{

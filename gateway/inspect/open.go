@@ -1,6 +1,7 @@
 package inspect
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/hex"
@@ -14,6 +15,7 @@ import (
 	"github.com/passerelle/passerelle/gateway/audit/entry"
 	"github.com/passerelle/passerelle/gateway/officer"
 	"github.com/passerelle/passerelle/gateway/query"
+	"github.com/passerelle/passerelle/gateway/record"
 )
 
 // ErrNotNamed is returned by [Open] for a ciphertext or a query that is not the one
@@ -117,6 +119,7 @@ func Recompute(c *query.Content, e Evidence) Verdict {
 	}
 	v.facts(c, e.Header, intent)
 	v.officer(c, &e, intent)
+	v.asked(c)
 
 	r, err := request(c, e.Header)
 	if err != nil {
@@ -309,6 +312,46 @@ func (v *Verdict) officer(c *query.Content, e *Evidence, intent *entry.Entry) {
 	v.same("officer_signature", officer.Check(e.OfficerKey, officer.PurposeAsk, [32]byte(c.AskDigest), c.AskSignature) == nil,
 		"The officer signed the ask with the key in the register.",
 		"The ask is not signed with the officer's key in the register.")
+}
+
+// asked checks that the officer's signature is over what the content says was
+// asked, and that the lookup keys are those of the subjects in it: nobody was
+// added, left out or exchanged between the officer and the request.
+func (v *Verdict) asked(c *query.Content) {
+	id, err := query.ParseID(c.Request)
+	if err != nil {
+		v.add("ask", Different, "The id of the officer's request is malformed.")
+		return
+	}
+	digest := c.Asked.Digest(id)
+	v.same("ask", bytes.Equal(digest[:], c.AskDigest), "What the officer signed is what the content says was asked.",
+		"The officer signed something else than the content says was asked.")
+	same := len(c.Subjects) == len(c.Items)
+	for i := 0; same && i < len(c.Items); i++ {
+		same = sameKeys(&c.Subjects[i], &c.Items[i], c.Batches)
+	}
+	v.same("subjects", same, "The lookup keys are those of the subjects that the officer asked for.",
+		"The lookup keys are not those of the subjects that the officer asked for.")
+}
+
+// sameKeys reports whether the lookup keys of an item are those of a subject.
+func sameKeys(a *query.AskedSubject, item *query.ContentItem, batches []query.ContentBatch) bool {
+	birth, err := record.ParseDate(a.Birth)
+	if err != nil && a.Birth != "" {
+		return false
+	}
+	s := record.Subject{Ref: a.Ref, Name: a.Name, Birth: birth, Nationality: a.Nationality, Sex: a.Sex,
+		Document: record.Document{Type: record.DocumentType(a.DocType), Issuer: a.DocIssuer, Number: a.DocNumber}}
+	keys := make(map[string][]byte)
+	for _, k := range s.Keys() {
+		keys[string(k.Class)] = k.Bytes
+	}
+	for i, b := range batches {
+		if !bytes.Equal(keys[b.Class], item.Keys[i]) {
+			return false
+		}
+	}
+	return item.Ref == a.Ref
 }
 
 func (v *Verdict) add(name string, result Result, sentence string) {

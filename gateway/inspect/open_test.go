@@ -83,6 +83,12 @@ func TestRecomputeTampered(t *testing.T) {
 		{"signature", func(c *query.Content, _ *inspect.Evidence) { c.AskSignature[0] ^= 1 }, "officer_signature"},
 		{"no signature", func(c *query.Content, _ *inspect.Evidence) { c.AskSignature = nil }, "officer_signature"},
 		{"another ask", func(c *query.Content, _ *inspect.Evidence) { c.AskDigest[0] ^= 1 }, "officer_signature"},
+		{"another subject than was signed", func(c *query.Content, _ *inspect.Evidence) { c.Subjects[0].Name += "x" }, "ask"},
+		{"another reason than was signed", func(c *query.Content, _ *inspect.Evidence) { c.Justification += "x" }, "ask"},
+		{"another key than the subject's", func(c *query.Content, _ *inspect.Evidence) { c.Items[0].Keys[1] = []byte("x") }, "subjects"},
+		{"a subject more than was signed", func(c *query.Content, _ *inspect.Evidence) {
+			c.Items = append(c.Items, c.Items[0])
+		}, "subjects"},
 		{"no case", func(c *query.Content, _ *inspect.Evidence) { c.CaseReference = "" }, "facts"},
 		{"no justification", func(c *query.Content, _ *inspect.Evidence) { c.Justification = "" }, "facts"},
 		{"subject category", func(c *query.Content, _ *inspect.Evidence) { c.SubjectCategory = "victim" }, "facts"},

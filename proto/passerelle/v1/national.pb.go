@@ -1062,7 +1062,7 @@ func (*ScreenRequest_Signature) isScreenRequest_Message() {}
 // SubjectChunk is a part of the subjects.
 type SubjectChunk struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 1 to 500 subjects. At most 10,000 in a screening, or what the agreement says.
+	// 1 to 500 subjects. At most 5,000 in a screening, or what the agreement says.
 	Subjects      []*Subject `protobuf:"bytes,1,rep,name=subjects,proto3" json:"subjects,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
