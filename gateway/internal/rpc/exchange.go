@@ -331,7 +331,8 @@ func termsProto(t *query.Terms) *pb.TermsResponse {
 			c := &a.Collections[j]
 			cp := &pb.CollectionTerms{Collection: c.Collection, ListVersion: c.ListVersion, Published: timestamp(c.Published)}
 			for k := range c.Heads {
-				cp.Heads = append(cp.Heads, &pb.ManifestHead{Class: c.Heads[k].Class, Epoch: c.Heads[k].Epoch, ManifestHash: c.Heads[k].Hash[:]})
+				h := &c.Heads[k]
+				cp.Heads = append(cp.Heads, &pb.ManifestHead{Class: h.Class, Epoch: h.Epoch, ManifestHash: h.Hash[:]})
 			}
 			ap.Collections = append(ap.Collections, cp)
 		}
@@ -496,7 +497,8 @@ func (c *chainReader) add(p *pb.ManifestChain) error {
 	var r reader
 	chain := &c.header.Classes[c.class]
 	for _, m := range p.GetManifests() {
-		out := query.PublishedManifest{Signed: r.bytes("signed_manifest", m.GetSignedManifest(), maxManifest), Proof: r.logProof(m.GetProof())}
+		signed := r.bytes("signed_manifest", m.GetSignedManifest(), maxManifest)
+		out := query.PublishedManifest{Signed: signed, Proof: r.logProof(m.GetProof())}
 		c.size += len(out.Signed) + len(out.Proof.Entry) + len(out.Proof.Proof)
 		chain.Manifests = append(chain.Manifests, out)
 	}

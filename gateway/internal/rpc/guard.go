@@ -29,7 +29,8 @@
 // # Who learns what
 //
 // A status holds a reason, a fixed text, and the rules of a decision that may be
-// explained. Of the text of another gateway nothing is shown or logged.
+// explained; what gRPC itself answers, to a message that it does not read, has no
+// reason. Of the text of another gateway nothing is shown.
 //
 // All types may be used concurrently. Out of scope: what is allowed and what is
 // true (the journeys above), keys, storage, and time but for timeouts.
@@ -45,7 +46,6 @@ import (
 	"log/slog"
 	"runtime"
 	"runtime/debug"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -71,7 +71,8 @@ const (
 	connectionAge     = time.Hour        // then it is closed gracefully
 	connectionGrace   = 5 * time.Minute  // what a stream has to end then
 	messageTimeout    = time.Minute      // between two messages of a stream
-	callTimeout       = 2 * time.Minute  // for a call that is not a stream
+	callTimeout       = 2 * time.Minute  // for a call of a neighbour that is not a stream
+	officeTimeout     = 30 * time.Minute // for one of an officer: a key rotation publishes every list anew
 )
 
 // errMethod is returned for a method that is not registered.
@@ -82,6 +83,7 @@ type guard struct {
 	log     *slog.Logger
 	panics  func(method string)
 	timeout time.Duration // between two messages of a stream
+	whole   time.Duration // for a call that is not a stream
 
 	// admit says who calls. It returns a context with the caller, a channel that
 	// is closed when the caller must go, or nil, and the attributes for our log.
@@ -91,7 +93,7 @@ type guard struct {
 	enter func(ctx context.Context, method string) (leave func(), err error)
 }
 
-func newGuard(log *slog.Logger, panics func(method string), timeout time.Duration) *guard {
+func newGuard(log *slog.Logger, panics func(method string), timeout, whole time.Duration) *guard {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -101,7 +103,7 @@ func newGuard(log *slog.Logger, panics func(method string), timeout time.Duratio
 	if timeout <= 0 {
 		timeout = messageTimeout
 	}
-	return &guard{log: log, panics: panics, timeout: timeout}
+	return &guard{log: log, panics: panics, timeout: timeout, whole: whole}
 }
 
 // options returns what both servers have in common. gRPC's own defaults are
@@ -120,8 +122,8 @@ func (g *guard) options(creds credentials.TransportCredentials, maxMessage int, 
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 20 * time.Second}),
 		grpc.InTapHandle(arm),
 		grpc.UnknownServiceHandler(func(_ any, stream grpc.ServerStream) error {
-			method, _ := grpc.MethodFromServerStream(stream)
-			return g.call(stream.Context(), method, true, func(context.Context) error { return errMethod })
+			// Of the name, which the caller made up, nothing goes into a log or a label.
+			return g.call(stream.Context(), "unknown", true, func(context.Context) error { return errMethod })
 		}),
 	}, more...)
 }
@@ -266,7 +268,7 @@ func (g *guard) run(ctx context.Context, method string, stream bool, end context
 		}()
 	}
 	if !stream {
-		timer := time.AfterFunc(callTimeout, func() { end(context.DeadlineExceeded) })
+		timer := time.AfterFunc(g.whole, func() { end(context.DeadlineExceeded) })
 		defer timer.Stop()
 	}
 	leave, err := g.enter(ctx, method)
@@ -358,10 +360,4 @@ func tlsInfo(ctx context.Context) (credentials.TLSInfo, bool) {
 	}
 	info, ok := p.AuthInfo.(credentials.TLSInfo)
 	return info, ok
-}
-
-// serviceOf returns the service in the full name of a method.
-func serviceOf(method string) string {
-	service, _, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
-	return service
 }

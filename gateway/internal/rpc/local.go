@@ -70,7 +70,7 @@ func NewLocalServer(c LocalConfig) (*grpc.Server, error) {
 	if c.TrustDomain == "" || c.Register == nil || c.TLS == nil || c.TLS.VerifyConnection == nil || c.Now == nil {
 		return nil, errors.New("rpc: the server for officers needs a trust domain, a register, a clock, and TLS that verifies")
 	}
-	g := newGuard(c.Logger, c.Panics, c.MessageTimeout)
+	g := newGuard(c.Logger, c.Panics, c.MessageTimeout, officeTimeout)
 	g.admit = func(ctx context.Context, method string) (context.Context, <-chan struct{}, []any, error) {
 		if method == pb.IdentityService_IssueSVID_FullMethodName {
 			return ctx, nil, nil, nil

@@ -89,7 +89,7 @@ func NewPeerServer(c PeerConfig) (*grpc.Server, error) {
 	if c.MaxQueries <= 0 {
 		c.MaxQueries = defaultQueries
 	}
-	g := newGuard(c.Logger, c.Panics, c.MessageTimeout)
+	g := newGuard(c.Logger, c.Panics, c.MessageTimeout, callTimeout)
 	g.admit = func(ctx context.Context, _ string) (context.Context, <-chan struct{}, []any, error) {
 		id, err := peerOf(ctx)
 		if err != nil {
@@ -244,7 +244,8 @@ func unfinished(err error) error {
 }
 
 // AcknowledgeAnswer implements PeerService.
-func (s *peerServer) AcknowledgeAnswer(ctx context.Context, p *pb.AcknowledgeAnswerRequest) (*pb.AcknowledgeAnswerResponse, error) {
+func (s *peerServer) AcknowledgeAnswer(ctx context.Context, p *pb.AcknowledgeAnswerRequest) (
+	*pb.AcknowledgeAnswerResponse, error) {
 	var r reader
 	id, agreement := r.id("query_id", p.GetQueryId()), r.code("agreement", p.GetAgreement(), maxCode, false)
 	if r.err != nil {
