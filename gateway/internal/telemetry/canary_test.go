@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"net"
 	"reflect"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/baggage"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
 	coltracepb "go.opentelemetry.io/proto/otlp/collector/trace/v1"
@@ -161,6 +163,55 @@ func attributes(s *tracepb.Span) string {
 		list = append(list, a.Key+"="+v)
 	}
 	return strings.Join(list, " ")
+}
+
+// memory keeps what is exported to it.
+type memory struct{ spans []sdktrace.ReadOnlySpan }
+
+func (m *memory) ExportSpans(_ context.Context, list []sdktrace.ReadOnlySpan) error {
+	m.spans = append(m.spans, list...)
+	return nil
+}
+
+func (m *memory) Shutdown(context.Context) error { return nil }
+
+// TestExporter tests the last door alone: a provider without limits is before it,
+// and everything that can be read of a span is looked at, also what OTLP does not
+// send today.
+func TestExporter(t *testing.T) {
+	t.Parallel()
+	var out memory
+	provider := sdktrace.NewTracerProvider(sdktrace.WithSyncer(telemetry.NewExporter(&out, methods)),
+		sdktrace.WithResource(resource.NewSchemaless(attribute.String("host", canary))))
+	state, err := trace.ParseTraceState("vendor=" + canary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	remote := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2},
+		TraceFlags: trace.FlagsSampled, TraceState: state, Remote: true})
+	bad := []attribute.KeyValue{attribute.String("subject", canary), attribute.String("rpc.method", canary)}
+	_, span := provider.Tracer(canary).Start(trace.ContextWithRemoteSpanContext(t.Context(), remote), canary,
+		trace.WithAttributes(bad...), trace.WithLinks(trace.Link{SpanContext: remote, Attributes: bad}))
+	span.AddEvent(canary, trace.WithAttributes(bad...))
+	span.SetStatus(codes.Error, canary)
+	span.End()
+	if len(out.spans) != 1 || len(out.spans[0].Links()) != 1 {
+		t.Fatalf("%d spans were exported, want 1 with a link", len(out.spans))
+	}
+	v := reflect.ValueOf(out.spans[0])
+	for i := range v.NumMethod() {
+		if m := v.Type().Method(i); m.IsExported() && m.Type.NumIn() == 1 {
+			for _, got := range v.Method(i).Call(nil) {
+				sweep(t, m.Name, fmt.Appendf(nil, "%+v", got.Interface()))
+			}
+		}
+	}
+	for _, l := range out.spans[0].Links() {
+		sweep(t, "a link", []byte(l.SpanContext.TraceState().String()+fmt.Sprint(l.Attributes)))
+	}
+	for _, c := range []trace.SpanContext{out.spans[0].SpanContext(), out.spans[0].Parent()} {
+		sweep(t, "a span context", []byte(c.TraceState().String()))
+	}
 }
 
 // TestCleanSpanHides checks that a method that a newer SDK adds to a span does not

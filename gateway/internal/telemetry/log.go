@@ -38,9 +38,9 @@ var logKeys = map[string]logForm{
 	"origin":       text(originForm), // of a log
 	"gateway":      text(gatewayForm),
 	"endpoint":     text(endpointForm),
-	"bundle":       text(digestForm), // of the rules
-	"revision":     text(digestForm), // of the rules
-	"reason":       closed(reasons, set("BUDGET_WARNING")), // the second of a notice
+	"bundle":       text(digestForm),                             // of the rules
+	"revision":     text(digestForm),                             // of the rules
+	"reason":       closed(reasons, set("BUDGET_WARNING")),       // the second of a notice
 	"code":         text(regexp.MustCompile(`^[a-zA-Z]{1,32}$`)), // of gRPC
 	"list_version": number,
 

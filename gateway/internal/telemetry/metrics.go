@@ -67,7 +67,7 @@ func (a *allowed) view(i sdkmetric.Instrument) (sdkmetric.Stream, bool) {
 	if !ok {
 		return sdkmetric.Stream{Name: other, Aggregation: sdkmetric.AggregationDrop{}}, true
 	}
-	s := sdkmetric.Stream{Name: i.Name, Description: i.Description, Unit: k.unit,
+	s := sdkmetric.Stream{Name: i.Name, Description: k.description, Unit: k.unit,
 		AttributeFilter: func(kv attribute.KeyValue) bool {
 			return slices.Contains(k.keys, kv.Key) && a.metric[kv.Key](kv.Value)
 		}}
