@@ -55,12 +55,14 @@ func TestHandler(t *testing.T) {
 		{"all keys", func(l *slog.Logger) {
 			l.Warn("query failed", "query_id", "0199b2c4-7d1e-7abc-8def-0123456789ab", "request_id", "00112233445566ff",
 				"peer", "border.b.example", "agreement", "uto-rut-1", "collection", "watchlist", "origin", "a.example/log/shared",
-				"gateway", "spiffe://a.example/gateway/main", "endpoint", "[::1]:8443", "bundle", "00ff00ff", "revision", "00ff00ff", "reason", "OVERLOADED", "code", "Unavailable", "list_version", uint64(7),
+				"gateway", "spiffe://a.example/gateway/main", "endpoint", "[::1]:8443", "bundle", "00ff00ff",
+				"revision", "00ff00ff", "reason", "OVERLOADED", "code", "Unavailable", "list_version", uint64(7),
 				"count", 3, "files", 2, "lists_deleted", 1, "method", methods[0], "err", errors.New("store: no space"))
 		}, `level=WARN msg="query failed" query_id=0199b2c4-7d1e-7abc-8def-0123456789ab request_id=00112233445566ff ` +
 			`peer=border.b.example agreement=uto-rut-1 collection=watchlist origin=a.example/log/shared ` +
 			`gateway=spiffe://a.example/gateway/main endpoint=[::1]:8443 bundle=00ff00ff revision=00ff00ff ` +
-			`reason=OVERLOADED code=Unavailable list_version=7 count=3 files=2 lists_deleted=1 method=/passerelle.v1.PeerService/Terms err="store: no space"`},
+			`reason=OVERLOADED code=Unavailable list_version=7 count=3 files=2 lists_deleted=1 ` +
+			`method=/passerelle.v1.PeerService/Terms err="store: no space"`},
 		{"unknown key", func(l *slog.Logger) { l.Info("call refused", "name", "x", "peer", "b.example", "dob", 1970) },
 			`level=INFO msg="call refused" peer=b.example withheld=2`},
 		{"unknown method", func(l *slog.Logger) { l.Info("call refused", "method", "/a.B/C") },

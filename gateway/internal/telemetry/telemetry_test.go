@@ -63,7 +63,8 @@ func newCollector(t *testing.T) *collector {
 	return c
 }
 
-func (c *collector) Export(_ context.Context, r *coltracepb.ExportTraceServiceRequest) (*coltracepb.ExportTraceServiceResponse, error) {
+func (c *collector) Export(_ context.Context, r *coltracepb.ExportTraceServiceRequest) (
+	*coltracepb.ExportTraceServiceResponse, error) {
 	b, err := proto.Marshal(r)
 	if err != nil {
 		return nil, err
@@ -352,7 +353,8 @@ func TestCollectorDown(t *testing.T) {
 	if err := tel.Close(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, `msg="traces cannot be exported" code=PermissionDenied`) {
-		t.Errorf("log is %q", got)
+	const want = `msg="traces cannot be exported" code=PermissionDenied`
+	if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, want) {
+		t.Errorf("log is %q, want only %q", got, want)
 	}
 }
