@@ -27,8 +27,8 @@ import (
 const (
 	demoRecords    = 400 // on each watch list
 	demoPassengers = 300
-	demoPlanted    = 3 // passengers on each list
-	demoTerm       = 4 * time.Second
+	demoPlanted    = 3               // passengers on each list
+	demoTerm       = 8 * time.Second // of the agreement that ends: it must be signed and accepted before, also on a busy machine
 	demoSeed       = 2396
 )
 
@@ -84,7 +84,8 @@ type demo struct {
 	utopia, valdera, norlanda *demoCountry
 	listed                    map[string][]record.Record // by country code
 	planted                   []record.Record
-	printed                   string // by the last command that was shown to people
+	ends                      time.Time // the agreement about documents
+	printed                   string    // by the last command that was shown to people
 }
 
 // demo runs all steps. It fails if one of them does not end as it says.
@@ -373,7 +374,8 @@ func (d *demo) agree() error {
 			return err
 		}
 		if g.term > 0 {
-			if err := shorten(file, g.term); err != nil {
+			d.ends = time.Now().UTC().Truncate(time.Second).Add(g.term)
+			if err := shorten(file, d.ends); err != nil {
 				return err
 			}
 		}
@@ -392,7 +394,7 @@ func (d *demo) agree() error {
 }
 
 // shorten writes another end of the term into the file of an unsigned agreement.
-func shorten(file string, term time.Duration) error {
+func shorten(file string, end time.Time) error {
 	b, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -401,7 +403,7 @@ func shorten(file string, term time.Duration) error {
 	if err != nil {
 		return err
 	}
-	g.ValidTo = time.Now().UTC().Truncate(time.Second).Add(term)
+	g.ValidTo = end
 	return writeFile(file, g.Bytes(), 0o600)
 }
 
@@ -410,7 +412,7 @@ func (d *demo) synchronise() error {
 	d.title("Utopia fetches the tag sets that the neighbours publish for it alone")
 	return d.show(d.utopia, "admin-1", "sync", exitDone,
 		"padded sizes of the neighbours' lists; tags that it cannot open without asking",
-		"that Utopia has this version of the list", nil, "sync")
+		"that Utopia has this version of the list", nil, "sync", "--collection", "watchlist")
 }
 
 // reason are the flags that say why.
@@ -525,7 +527,7 @@ func (d *demo) denied() error {
 func (d *demo) expired() error {
 	d.title("A query under an agreement that has expired")
 	select {
-	case <-time.After(demoTerm): // it began before
+	case <-time.After(time.Until(d.ends)):
 	case <-d.ctx.Done():
 		return d.ctx.Err()
 	}
