@@ -72,10 +72,10 @@ type run struct {
 //     log together with the content that our auditor can open;
 //   - the request carries the hash of that leaf and content, so that a later
 //     challenge cannot be answered with another file;
-//   - no output is computed before the proof and the receipt have verified, and
-//     none is used before the receipt is in the log;
-//   - what was found is written to the internal log only, before it is stored as a
-//     candidate and before the officer sees it;
+//   - no output is computed before the proof and the receipt have verified;
+//   - what was found is written to the internal log only;
+//   - nothing that was found is stored as a candidate, or leaves this function, before
+//     both the receipt and the outcome are durable in their logs;
 //   - what the holder sees of us after its answer does not depend on what was found.
 //
 // prepare is step 2 and the half of step 3 that can be made for all holders of an
@@ -85,6 +85,11 @@ func (a *Asker) prepare(ctx context.Context, r *run) *query.Refusal {
 	r.facts = facts.Encode(a.input(r))
 	if refusal := a.decide(ctx, r); refusal != nil {
 		return refusal
+	}
+	// Codes travel, so nothing else may be in their place.
+	codes := &query.Facts{Purpose: r.ask.Purpose, LegalBasis: r.ask.LegalBasis, OffenceClass: r.ask.OffenceClass, Urgency: urgency(r.ask)}
+	if err := facts.CheckCodes(r.t.agreement, a.TrustDomain, codes); err != nil {
+		return query.Refuse(query.Malformed, err)
 	}
 	return a.sealIntent(r)
 }
@@ -128,18 +133,29 @@ func (a *Asker) query(ctx context.Context, r *run) (TargetResult, []Candidate) {
 	if err != nil {
 		return fail(query.Refuse(query.PeerInvalid, err))
 	}
-	if err := a.logReceipt(written, r, receipt, answer.Receipt); err != nil {
-		return fail(query.Refuse(query.AuditUnavailable, err))
-	}
 	a.acknowledge(written, r)
 
 	// 7
 	candidates := match(r, outputs)
 
-	// 8
-	if err := a.logOutcome(written, r, candidates, answer.Receipt); err != nil {
+	// The end of 6, and 8: both entries are written at the same time, because each of
+	// them waits for the disk. A crash between the two leaves a query without an end,
+	// which Recover closes as failed in both logs, and nobody has seen anything. What
+	// is written here takes as long for somebody as for nobody.
+	var unlogged error
+	var wg sync.WaitGroup
+	wg.Go(func() { unlogged = a.logOutcome(written, r, candidates) })
+	err = a.logReceipt(written, r, receipt, answer.Receipt)
+	wg.Wait()
+	if err != nil {
+		return fail(query.Refuse(query.AuditUnavailable, err))
+	}
+	if unlogged == nil {
+		unlogged = a.storeOutcome(written, r, candidates, answer.Receipt)
+	}
+	if unlogged != nil {
 		// What is not recorded is not reported.
-		result.Refusal = query.Refuse(query.AuditUnavailable, err)
+		result.Refusal = query.Refuse(query.AuditUnavailable, unlogged)
 		return result, nil
 	}
 	result.Candidates = len(candidates)
@@ -153,17 +169,17 @@ func (r *run) result() TargetResult {
 }
 
 const (
-	// acknowledgeAfter is how long after the receipt is in our log the holder is told
-	// that it may delete its copy of the answer.
+	// acknowledgeAfter is how long after its answer verified the holder is told that
+	// it may delete its copy. It is far longer than what else follows takes.
 	acknowledgeAfter = 500 * time.Millisecond
 
 	acknowledgeTimeout = 30 * time.Second
 )
 
-// acknowledge lets the holder delete its copy of the answer. It is arranged before
-// anything is matched and comes after a fixed time: matching and recording take
-// longer when somebody was found, and the holder must not see that. Nobody waits
-// for it, because a copy that is not acknowledged is deleted in a day.
+// acknowledge lets the holder delete its copy of the answer, a fixed time from now:
+// matching and recording take longer when somebody was found, and the holder must
+// not see that. Nobody waits for it, because a copy that is not acknowledged is
+// deleted in a day.
 func (a *Asker) acknowledge(ctx context.Context, r *run) {
 	neighbour, agreementID, id := r.t.neighbour, r.t.agreement.ID, r.id
 	time.AfterFunc(acknowledgeAfter, func() {
@@ -360,17 +376,17 @@ func (a *Asker) logIntent(ctx context.Context, r *run) *query.Refusal {
 // content returns what is sealed to our auditor.
 func (a *Asker) content(r *run, input []byte) ([]byte, error) {
 	c := query.Content{
-		Version:         query.ContentVersion,
-		Query:           r.id.String(),
-		Request:         r.ask.Request.String(),
-		Officer:         r.caller,
-		Unit:            r.who.Unit,
-		Asked:           r.ask.asked(),
-		AskDigest:       r.digest[:],
-		AskSignature:    r.sign,
-		Input:           input,
-		Holder:          r.t.holder,
-		Seed:            r.seed.Bytes(),
+		Version:      query.ContentVersion,
+		Query:        r.id.String(),
+		Request:      r.ask.Request.String(),
+		Officer:      r.caller,
+		Unit:         r.who.Unit,
+		Asked:        r.ask.asked(),
+		AskDigest:    r.digest[:],
+		AskSignature: r.sign,
+		Input:        input,
+		Holder:       r.t.holder,
+		Seed:         r.seed.Bytes(),
 	}
 	for _, class := range r.t.list.Classes {
 		key := class.Set.Manifest().PublicKey
@@ -537,32 +553,34 @@ func (a *Asker) logReceipt(ctx context.Context, r *run, receipt *entry.Receipt, 
 	return err
 }
 
-// logOutcome is step 8: the internal log says whether there are candidates, and then
-// they are stored, before the officer sees them. A crash between the two leaves a
-// query without an end, which [Asker.Recover] closes as failed: there is never a
-// candidate without its entry.
-func (a *Asker) logOutcome(ctx context.Context, r *run, candidates []Candidate, receipt []byte) error {
+// logOutcome is the first half of step 8: the internal log says whether there are
+// candidates.
+func (a *Asker) logOutcome(ctx context.Context, r *run, candidates []Candidate) error {
 	e := a.entry(entry.KindOutcome, r)
 	e.Outcome = entry.OutcomeNoCandidate
-	update := store.AskUpdate{ID: r.id, State: store.AskAnswered, RequestDigest: r.request.Digest(), Receipt: receipt,
-		Leaves: r.leaves()}
-	keep := r.began.AddDate(0, 0, r.t.agreement.RetentionDays.WithCandidate)
-	for i := range candidates {
-		update.Candidates = append(update.Candidates, candidates[i].row(r.t.list.Epoch, keep))
-	}
 	if len(candidates) > 0 {
 		e.Outcome = entry.OutcomeCandidate
 	}
-	if _, err := a.Internal.Append(ctx, e); err != nil {
-		return err
-	}
+	_, err := a.Internal.Append(ctx, e)
+	return err
+}
+
+// storeOutcome is the second half of step 8: the query has an end, and candidates
+// can be listed. There is never a candidate without the entries that say how it came
+// about.
+func (a *Asker) storeOutcome(ctx context.Context, r *run, candidates []Candidate, receipt []byte) error {
+	keep := r.began.AddDate(0, 0, r.t.agreement.RetentionDays.WithCandidate)
 	if len(candidates) > 0 {
 		// The content of a query with a candidate is kept longer, for the follow-up.
 		if err := a.Store.KeepSealed(ctx, r.sealed, keep); err != nil {
 			return err
 		}
 	}
-	update.Time = a.Now()
+	update := store.AskUpdate{ID: r.id, State: store.AskAnswered, RequestDigest: r.request.Digest(), Receipt: receipt,
+		Time: a.Now(), Leaves: r.leaves()}
+	for i := range candidates {
+		update.Candidates = append(update.Candidates, candidates[i].row(r.t.list.Epoch, keep))
+	}
 	return a.Store.UpdateAsk(ctx, update)
 }
 

@@ -8,6 +8,7 @@ package facts
 
 import (
 	"errors"
+	"slices"
 
 	"github.com/passerelle/passerelle/gateway/agreement"
 	"github.com/passerelle/passerelle/gateway/query"
@@ -67,6 +68,27 @@ func Gateway(a *agreement.Agreement, trustDomain, spiffeID string) policy.Gatewa
 		g.Country, g.AgencyCode = p.Country, p.AgencyCode
 	}
 	return g
+}
+
+var errCode = errors.New("facts: a code that is not one of the agreement")
+
+// CheckCodes reports whether the codes of f are those of a: its purpose, a legal
+// basis that the asker's side has registered, an offence class if the agreement
+// lists any, and an urgency. A code that nobody agreed on is free text, which must
+// not leave a country and must not be taken from another, whatever the rules say of
+// it or which of them are switched off. The error does not repeat the code.
+func CheckCodes(a *agreement.Agreement, asker string, f *query.Facts) error {
+	p, err := a.Party(asker)
+	if err != nil {
+		return errCode
+	}
+	purpose := slices.ContainsFunc(a.Purposes, func(p agreement.Purpose) bool { return p.Code == f.Purpose })
+	basis := f.LegalBasis == "" || slices.ContainsFunc(p.LegalBases, func(b agreement.LegalBasis) bool { return b.Ref == f.LegalBasis })
+	offence := f.OffenceClass == "" && len(a.OffenceClasses) == 0 || slices.Contains(a.OffenceClasses, f.OffenceClass)
+	if !purpose || !basis || !offence || !slices.Contains(a.Urgencies, f.Urgency) {
+		return errCode
+	}
+	return nil
 }
 
 // AnswerQuery returns the facts of a query that travelled.

@@ -209,6 +209,10 @@ func (h *Holder) decide(ctx context.Context, r *run) error {
 		h.log.ErrorContext(ctx, "policy evaluation failed", "query_id", r.req.ID.String(), "err", err)
 	}
 	if decision.Allowed() {
+		// The asker's gateway has checked the same; a hostile one has not.
+		if err := facts.CheckCodes(r.agreement, r.caller.TrustDomain, f); err != nil {
+			return query.Refuse(query.Malformed, err)
+		}
 		return nil
 	}
 	refusal := facts.Refusal(decision, err)

@@ -1,28 +1,54 @@
 package views_test
 
 import (
+	"bytes"
+	"context"
+	"crypto/sha256"
 	"fmt"
+	"math/bits"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/passerelle/passerelle/crypto/keys"
+	"github.com/passerelle/passerelle/crypto/oprf"
+	"github.com/passerelle/passerelle/crypto/psi"
 	"github.com/passerelle/passerelle/examples/fiction"
+	"github.com/passerelle/passerelle/gateway/asker"
+	"github.com/passerelle/passerelle/gateway/inspect"
+	"github.com/passerelle/passerelle/gateway/officer"
 	"github.com/passerelle/passerelle/gateway/query"
 	"github.com/passerelle/passerelle/gateway/record"
+	"github.com/passerelle/passerelle/gateway/store"
+	pb "github.com/passerelle/passerelle/proto/passerelle/v1"
 )
 
-// Names are made of words of eight letters or more that are in no file by chance.
+// Names are made of words of eight letters or more that are in no file by chance,
+// and those of people who may be on a list are not those of the others.
 var (
-	givenNames = strings.Fields("Quorvendrix Zubrowkaline Pfeffermund Xanthorelle Wolframinta Brisingamor Jovialdrake Kumquatova " +
+	listedGiven = strings.Fields("Quorvendrix Zubrowkaline Pfeffermund Xanthorelle Wolframinta Brisingamor Jovialdrake Kumquatova " +
 		"Hyacinthopel Dromedaryan Ultramarinek Nightshadeva")
-	surnames = strings.Fields("Maltesquine Yggdrasova Chrysoprase Vexillogard Obsidianek Tanglewurm Gobbledegook Rhododendrey " +
+	listedSurnames = strings.Fields("Maltesquine Yggdrasova Chrysoprase Vexillogard Obsidianek Tanglewurm Gobbledegook Rhododendrey " +
 		"Fiddlestickov Pumpernickely Woebegonette Skullduggery")
+	otherGiven = strings.Fields("Bartholomund Clementissa Evangelixa Fredegundis Guillemotte Ignatzendra Lysistratova Mnemosynka " +
+		"Papagenolina Rumpelstilz Sacharowina Terpsichorin")
+	otherSurnames = strings.Fields("Ackerwinde Butterblumova Dreimasterly Eisvogelson Flunkyhausen Grosswardein Hagebuttens Immergruenau " +
+		"Klabautermay Lavendelstern Mandragorack Nebelspalter")
 )
+
+// firstUnknown is the first of the people who are on nobody's list.
+const firstUnknown = 60
 
 // person returns somebody whom no generated list knows.
 func person(i int) record.Subject {
-	g, s := givenNames[i%len(givenNames)], surnames[(i/len(givenNames)*5+i*7)%len(surnames)]
+	given, surnames := listedGiven, listedSurnames
+	if i >= firstUnknown {
+		given, surnames = otherGiven, otherSurnames
+	}
 	return record.Subject{
-		Name:        s + ", " + g,
+		Name:        surnames[(i/len(given)*5+i*7)%len(surnames)] + ", " + given[i%len(given)],
 		Birth:       record.Date{Year: 1951 + i%40, Month: 1 + i%12, Day: 13 + i%15},
 		Document:    record.Document{Type: record.Passport, Issuer: fiction.Utopia, Number: fmt.Sprintf("MX%05dQZ", 31337+i*7919%60000)},
 		Nationality: fiction.Utopia, Sex: record.SexFemale, Ref: fmt.Sprintf("seat-%03d-row-zeppelin", i),
@@ -55,7 +81,6 @@ func people(from, to int) []record.Subject {
 const (
 	listedPeople = 12 // persons 0 to 11 are on the list of Valdera
 	sharedPeople = 4  // of them, the first are on that of Norlanda too
-	firstUnknown = 60 // and persons from here on are on nobody's
 )
 
 // A world is three countries: Utopia asks both others, and Norlanda asks Valdera.
@@ -110,34 +135,922 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-func TestProbe(t *testing.T) {
-	w := newWorld(t)
-	for i := range 8 {
-		p := person(firstUnknown + i)
-		want := 0
-		if i%2 == 1 {
-			p, want = person(i), 1
-		}
-		a := w.utopia.newAsk(p)
-		a.Holders = []string{w.valdera.td}
-		line, tap := w.valdera.line.settled(), w.valdera.tap.mark()
-		r := w.utopia.mustAsk(t, a, want)
-		w.valdera.line.settled()
-		var up, down []int
-		for _, rec := range w.valdera.line.since(line) {
-			if rec.down {
-				down = append(down, rec.size)
-			} else {
-				up = append(up, rec.size)
+// A view is one ask, with what everybody saw of it.
+type view struct {
+	name       string
+	group      string // asks of one group must look the same abroad; the first of a kind are apart
+	ask        *asker.Ask
+	signature  []byte
+	candidates int
+	holders    map[string]*holderView // by trust domain
+}
+
+// A holderView is what one holder saw, and what the asker saw of it.
+type holderView struct {
+	query    query.ID
+	events   []event // at the holder
+	asker    []event // at the asker, with this holder
+	up, down int     // bytes inside of TLS
+}
+
+// watch asks, and returns what everybody saw.
+func (w *world) watch(t *testing.T, name, group string, a *asker.Ask, candidates int) *view {
+	t.Helper()
+	holders := []*nation{w.valdera, w.norlanda}
+	if len(a.Holders) == 1 && a.Holders[0] == w.valdera.td {
+		holders = holders[:1]
+	}
+	signature, err := w.utopia.as(t, w.utopia.clerk()).id.Sign(officer.PurposeAsk, a.Digest())
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &view{name: name, group: group, ask: a, signature: signature[:], candidates: candidates, holders: make(map[string]*holderView)}
+	lines, taps, own := make(map[string]int), make(map[string]int), w.utopia.tap.mark()
+	for _, h := range holders {
+		lines[h.td], taps[h.td] = h.line.settled(), h.tap.mark()
+	}
+	r := w.utopia.mustAsk(t, a, candidates)
+	for _, h := range holders {
+		h.tap.await(t, taps[h.td], "AcknowledgeAnswer") // the last call about a query
+		h.line.settled()
+		hv := &holderView{events: h.tap.since(taps[h.td], (*event).peerService)}
+		for _, x := range r.results {
+			if x.GetHolder() == h.td {
+				if hv.query, err = query.ParseID(x.GetQueryId()); err != nil {
+					t.Fatal(err)
+				}
 			}
 		}
-		t.Log(want, r.results[0].GetQueryId(), "up", up, "down", down)
-		for _, e := range w.valdera.tap.since(tap, nil) {
-			t.Log("   ", e.String())
-			if e.kind != "payload" {
-				t.Log("         ", strings.ReplaceAll(string(e.data), "\n", " "))
+		for _, rec := range h.line.since(lines[h.td]) {
+			// TLS 1.3: one byte of type and 16 of the AEAD in each record.
+			if n := rec.size - 17; rec.down {
+				hv.down += n
+			} else {
+				hv.up += n
+			}
+		}
+		// The id of a call in the holder's log is random, and the length of its Huffman
+		// code too (RFC 7541, Appendix B).
+		for i := range hv.events {
+			for _, id := range hv.events[i].metadata["passerelle-request-id"] {
+				if hv.events[i].kind == "trailer" {
+					hv.down -= huffmanLength(id)
+				}
+			}
+		}
+		hv.asker = w.utopia.tap.since(own, func(e *event) bool { return e.client && e.peerService() })
+		v.holders[h.td] = hv
+	}
+	return v
+}
+
+// huffmanLength returns the length of the HPACK string of hexadecimal digits.
+func huffmanLength(s string) int {
+	n := 0
+	for _, c := range s {
+		if strings.ContainsRune("012ace", c) {
+			n += 5
+		} else {
+			n += 6
+		}
+	}
+	return min(len(s), (n+7)/8)
+}
+
+// TestViews runs lookups and screenings, and then looks at everything that each
+// side received, stored and logged.
+//
+// It covers what DESIGN, section 2, says of an identity lookup. It does not cover
+// timing: that no message waits for a match is TestAcknowledgeDoesNotWait.
+func TestViews(t *testing.T) {
+	w := newWorld(t)
+	both := func(s ...record.Subject) *asker.Ask { return w.utopia.newAsk(s...) }
+	one := func(s ...record.Subject) *asker.Ask {
+		a := w.utopia.newAsk(s...)
+		a.Holders = []string{w.valdera.td}
+		return a
+	}
+	var views []*view
+	watch := func(name, group string, a *asker.Ask, candidates int) {
+		t.Helper()
+		views = append(views, w.watch(t, name, group, a, candidates))
+	}
+
+	records := make(map[string][32]byte) // of files of the holders' own lists, before anything is asked
+	for _, h := range []*nation{w.valdera, w.norlanda} {
+		for name, sum := range recordFiles(t, h) {
+			records[name] = sum
+		}
+	}
+	checkpoints := []int{w.utopia.checkpointSize(t, "shared"), w.valdera.checkpointSize(t, "shared")}
+
+	// The first calls of a connection fill the tables of HPACK.
+	watch("first miss", "first lookup", one(person(firstUnknown)), 0)
+	rounds := 3
+	if os.Getenv("PASSERELLE_LONG") != "" {
+		rounds = 50
+	}
+	for i := range rounds {
+		watch("miss", "lookup", one(person(firstUnknown+i%10)), 0)
+		watch("hit", "lookup", one(person(i%listedPeople)), 1)
+	}
+	// Whatever is known of the subject, of its age, and of the reasons looks the same.
+	for name, change := range map[string]func(*asker.Ask, *record.Subject){
+		"document only": func(_ *asker.Ask, s *record.Subject) { s.Name, s.Birth = "", record.Date{} },
+		"name and year": func(_ *asker.Ask, s *record.Subject) {
+			s.Document, s.Birth = record.Document{}, record.Date{Year: 1977}
+		},
+		"child":            func(_ *asker.Ask, s *record.Subject) { s.Birth.Year = 2021 },
+		"minor victim":     func(a *asker.Ask, s *record.Subject) { s.Birth.Year, a.SubjectCategory = 2016, "victim" },
+		"no category":      func(a *asker.Ask, _ *record.Subject) { a.SubjectCategory, a.ThreatNote = "", "" },
+		"long explanation": func(a *asker.Ask, _ *record.Subject) { a.Justification = strings.Repeat(justification+" ", 15) },
+	} {
+		s := person(firstUnknown + 11)
+		a := one(s)
+		change(a, &a.Subjects[0])
+		watch(name, "lookup", a, 0)
+	}
+	byName := person(3)
+	byName.Document = record.Document{}
+	watch("hit by name only", "lookup", one(byName), 1)
+
+	screens := []struct {
+		name       string
+		subjects   []record.Subject
+		candidates int
+	}{
+		{"nobody of 12", people(firstUnknown, firstUnknown+12), 0},
+		{"all of 12", people(0, 12), 12},
+		{"half of 12", append(people(0, 6), people(firstUnknown, firstUnknown+6)...), 6},
+		{"one of 9", append(people(5, 6), people(firstUnknown, firstUnknown+8)...), 1},
+		{"one person 12 times", slices.Repeat(people(7, 8), 12), 12},
+	}
+	for i, s := range screens {
+		if i == 0 {
+			watch("warming up", "first screening", one(people(firstUnknown+20, firstUnknown+30)...), 0)
+		}
+		for j := range s.subjects {
+			s.subjects[j].Ref = fmt.Sprintf("%s-%d", s.subjects[j].Ref, j)
+		}
+		watch(s.name, "screening", one(s.subjects...), s.candidates)
+	}
+
+	watch("first at both", "first at both", both(person(firstUnknown)), 0)
+	watch("on no list", "both", both(person(firstUnknown+1)), 0)
+	watch("on both lists", "both", both(person(1)), 2)
+	watch("on one list", "both", both(person(8)), 1)
+	watch("on both lists again", "both", both(person(1)), 2)
+
+	t.Run("record files", func(t *testing.T) {
+		for _, h := range []*nation{w.valdera, w.norlanda} {
+			for name, sum := range recordFiles(t, h) {
+				if records[name] != sum {
+					t.Errorf("%s changed while a neighbour was asking", name)
+				}
+			}
+		}
+	})
+	for _, n := range w.all() {
+		n.shut(t)
+	}
+
+	t.Run("subjects at the holder", func(t *testing.T) { testHolderSweep(t, w, views) })
+	t.Run("sizes", func(t *testing.T) { testSizes(t, views) })
+	t.Run("logs", func(t *testing.T) { testLogs(t, w, views, checkpoints) })
+	t.Run("unlinkable", func(t *testing.T) { testUnlinkable(t, w, views) })
+	t.Run("facts", func(t *testing.T) { testFacts(t, views) })
+	t.Run("lists at the asker", func(t *testing.T) { testAskerSweep(t, w) })
+	t.Run("tags and labels", func(t *testing.T) { testTags(t, w) })
+	t.Run("subjects at the asker", func(t *testing.T) { testOwnStore(t, w, views) })
+}
+
+// recordFiles returns the hashes of the files with a holder's own records. Of them
+// only the list itself may tell who is asked for.
+func recordFiles(t *testing.T, n *nation) map[string][32]byte {
+	t.Helper()
+	out := make(map[string][32]byte)
+	for _, name := range []string{"records.db", "records.db-wal"} {
+		b, err := os.ReadFile(filepath.Join(n.dir, "store", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[n.name+"/"+name] = sha256.Sum256(b)
+	}
+	return out
+}
+
+// isRecordFile reports whether a path below the folder of a gateway is one of its
+// own lists.
+func isRecordFile(path string) bool { return strings.HasPrefix(path, "store/records.db") }
+
+// reasons adds who asks and why: what the asker's own side knows of an ask besides
+// the subjects.
+func (s *sweeper) reasons(n *nation) {
+	s.text("officer", n.clerk())
+	s.text("unit", n.unit())
+	s.text("case reference", caseReference)
+	s.text("justification", justification)
+	s.text("threat note", threatNote)
+	for _, w := range strings.FieldsFunc(justification+" "+threatNote, func(r rune) bool { return r == ' ' || r == ';' || r == '.' }) {
+		if len(w) >= 8 {
+			s.text("word of the justification", w)
+		}
+	}
+}
+
+// asked adds what an officer signed: a hash of all of it, and the signature, by
+// either of which a guess can be tested.
+func (s *sweeper) asked(v *view) {
+	digest := v.ask.Digest()
+	s.secret("digest of an ask", digest[:])
+	s.hashes("digest of an ask", digest[:])
+	s.secret("signature of an ask", v.signature)
+}
+
+// sweepers return what must not be at a holder: of subjects that are on its own
+// list, and of all others.
+func sweepers(w *world, views []*view) (known, unknown *sweeper) {
+	known, unknown = new(sweeper), new(sweeper)
+	unknown.reasons(w.utopia)
+	seen := make(map[string]bool)
+	for _, v := range views {
+		unknown.asked(v)
+		for i := range v.ask.Subjects {
+			p := &v.ask.Subjects[i]
+			unknown.plain("reference of a subject", p.Ref)
+			unknown.hashes("reference of a subject", []byte(p.Ref))
+			key := p.Name + p.Birth.String() + p.Document.Number
+			if seen[key] {
+				continue
+			}
+			seen[key] = true
+			s := unknown
+			for j := range listedPeople {
+				if q := person(j); p.Name == q.Name || p.Document.Number == q.Document.Number {
+					s = known
+				}
+			}
+			s.subject(fmt.Sprintf("subject %d", len(seen)), p)
+		}
+	}
+	return known, unknown
+}
+
+func testHolderSweep(t *testing.T, w *world, views []*view) {
+	known, unknown := sweepers(w, views)
+	for _, h := range []*nation{w.valdera, w.norlanda} {
+		wire := 0
+		for _, e := range h.tap.since(0, (*event).peerService) {
+			if !e.incoming {
+				continue
+			}
+			wire += len(e.data)
+			for _, s := range []*sweeper{known, unknown} {
+				if label := s.first(e.data); label != "" {
+					t.Errorf("%s received %s in %s", h.name, label, &e)
+				}
+			}
+		}
+		found, swept := unknown.files(t, h.dir, nil)
+		clean(t, h.name+" stores", found)
+		found, _ = known.files(t, h.dir, isRecordFile)
+		clean(t, h.name+" stores, besides its list", found)
+		log := h.log.bytes()
+		for _, s := range []*sweeper{known, unknown} {
+			if label := s.first(log); label != "" {
+				t.Errorf("%s logs %s", h.name, label)
+			}
+		}
+		if wire < 10_000 || swept < 100_000 || len(log) < 500 {
+			t.Errorf("%s: swept %d bytes of messages, %d of files and %d of logs: too few to say anything", h.name, wire, swept, len(log))
+		}
+	}
+
+	// The same sweep finds the same people where they are: at the holder's own
+	// list, and in what the asker's officers sent to their own gateway.
+	if found, _ := known.files(t, w.valdera.dir, nil); len(found) == 0 {
+		t.Error("control: listed people were not found in the list")
+	}
+	for _, s := range []*sweeper{known, unknown} {
+		found := 0
+		for _, e := range w.utopia.tap.since(0, nil) {
+			if !e.peerService() && s.first(e.data) != "" {
+				found++
+			}
+		}
+		if found < 10 {
+			t.Errorf("control: subjects were found in %d messages of their own officers", found)
+		}
+	}
+	// And it finds what is planted: in a message, in the database, in its log.
+	miss := person(firstUnknown)
+	m := &pb.EvaluateRequest{Message: &pb.EvaluateRequest_Header{Header: &pb.EvaluateHeader{Facts: &pb.QueryFacts{LegalBasis: miss.Name}}}}
+	if _, b := encoded(m); unknown.first(b) == "" {
+		t.Error("control: a name in a message was not found")
+	}
+	dir := filepath.Join(tempDir(t), "store")
+	s, err := store.Open(t.Context(), dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	sum := sha256.Sum256(miss.Keys()[0].Bytes)
+	if err := s.PutMeta(t.Context(), "planted", sum[:16]); err != nil {
+		t.Fatal(err)
+	}
+	if found, _ := unknown.files(t, dir, nil); len(found) == 0 {
+		t.Error("control: the hash of a key in the write-ahead log was not found")
+	}
+}
+
+// TestSweepFinds plants every needle of a subject in random bytes, one by one.
+func TestSweepFinds(t *testing.T) {
+	t.Parallel()
+	s := new(sweeper)
+	p := person(firstUnknown)
+	s.subject("subject", &p)
+	s.secret("key", bytes.Repeat([]byte("0123456789abcdef"), 2))
+	n := 0
+	for _, m := range []*matcher{&s.exact, &s.folded} {
+		for _, list := range m.byFirst {
+			for _, want := range list {
+				data := append(bytes.Repeat([]byte{0x5b}, 100), want.bytes...)
+				found := false
+				s.find(append(data, 0x5b, 0x5b), func(got needle, at int) { found = found || at == 100 && bytes.Equal(got.bytes, want.bytes) })
+				if !found {
+					t.Errorf("%s was planted and not found", want.label)
+				}
+				n++
 			}
 		}
 	}
-	_ = query.Single
+	if n < 200 {
+		t.Errorf("%d needles, want at least 200", n)
+	}
+	for what, data := range map[string]string{
+		"other letters": "name: " + strings.ToUpper(p.Name),
+		"one word":      "x" + strings.ToLower(strings.Fields(p.Name)[1]) + "x",
+		"date":          `{"birth":"` + p.Birth.String() + `"}`,
+	} {
+		if s.first([]byte(data)) == "" {
+			t.Errorf("%s: not found", what)
+		}
+	}
+	if label := s.first([]byte("nobody of interest, 1900-01-01, 9876543210")); label != "" {
+		t.Errorf("found %s in a text without it", label)
+	}
+}
+
+// testSizes compares what a holder sees of asks of one group: which calls, which
+// messages in which order, of which sizes; and the bytes of the connection.
+func testSizes(t *testing.T, views []*view) {
+	first := make(map[string]*view)
+	hits, misses := make(map[string]bool), make(map[string]bool)
+	for _, v := range views {
+		hits[v.group] = hits[v.group] || v.candidates > 0
+		misses[v.group] = misses[v.group] || v.candidates == 0
+		f := first[v.group]
+		if f == nil {
+			first[v.group] = v
+			continue
+		}
+		for td, got := range v.holders {
+			want := f.holders[td]
+			if g, w := shapes(got.events), shapes(want.events); !slices.Equal(g, w) {
+				t.Errorf("%s: after %q %s saw\n%s\nand after %q\n%s", v.group, v.name, td, strings.Join(g, "\n"), f.name, strings.Join(w, "\n"))
+			}
+			if len(v.holders) == 1 {
+				g, w := shapes(got.asker), shapes(want.asker)
+				slices.Sort(g)
+				slices.Sort(w)
+				if !slices.Equal(g, w) {
+					t.Errorf("%s: in %q the asker saw other messages than in %q", v.group, v.name, f.name)
+				}
+			}
+			if got.down != want.down || got.up != want.up {
+				t.Errorf("%s: %d bytes up and %d down after %q, %d and %d after %q", v.group, got.up, got.down, v.name, want.up,
+					want.down, f.name)
+			}
+		}
+	}
+	for _, group := range []string{"lookup", "screening", "both"} {
+		if !hits[group] || !misses[group] {
+			t.Errorf("control: %s has no hit or no miss", group)
+		}
+	}
+	// It can fail: a lookup is not a screening.
+	if slices.Equal(shapes(first["lookup"].holders[first["lookup"].ask.Holders[0]].events),
+		shapes(first["screening"].holders[first["lookup"].ask.Holders[0]].events)) {
+		t.Error("control: a lookup looks like a screening")
+	}
+}
+
+func shapes(events []event) []string {
+	var out []string
+	for i := range events {
+		out = append(out, events[i].String())
+	}
+	return out
+}
+
+// testLogs compares the entries of hits and misses in the logs that cross the
+// border: kinds, numbers and sizes.
+func testLogs(t *testing.T, w *world, views []*view, checkpoints []int) {
+	type logs struct {
+		n      *nation
+		all    []logged
+		byID   map[[16]byte][]string
+		others int
+	}
+	read := func(n *nation) logs {
+		all := n.readLog(t, "shared")
+		l := logs{n: n, all: all, byID: byQuery(all)}
+		for _, e := range all {
+			switch e.Kind.String() {
+			case "outcome", "read":
+				t.Errorf("%s: an entry %s in the shared log", n.name, e.Kind)
+			}
+			if e.Outcome != 0 {
+				t.Errorf("%s: an outcome in the shared log", n.name)
+			}
+		}
+		return l
+	}
+	utopia := read(w.utopia)
+	holders := map[string]logs{w.valdera.td: read(w.valdera), w.norlanda.td: read(w.norlanda)}
+	first := make(map[string]*view)
+	asked := 0
+	for _, v := range views {
+		f := first[v.group]
+		if f == nil {
+			f, first[v.group] = v, v
+		}
+		for td, hv := range v.holders {
+			asked++
+			got, want := holders[td].byID[hv.query], holders[td].byID[f.holders[td].query]
+			if !slices.Equal(got, want) || len(got) != 1 {
+				t.Errorf("%s logged %q for %q, and %q for %q", td, got, v.name, want, f.name)
+			}
+			got, want = utopia.byID[hv.query], utopia.byID[f.holders[td].query]
+			if !slices.Equal(got, want) || len(got) != 2 {
+				t.Errorf("the asker logged %q for %q, and %q for %q", got, v.name, want, f.name)
+			}
+		}
+	}
+	if got, want := len(utopia.byID), asked; got != want {
+		t.Errorf("the asker's shared log is about %d queries, want %d", got, want)
+	}
+	// Nothing besides is written while queries are asked: after the last entry about
+	// anything else come those about queries only, and the last is about a query.
+	for _, l := range append([]logs{utopia}, holders[w.valdera.td], holders[w.norlanda.td]) {
+		begun := false
+		for _, e := range l.all {
+			about := e.Query != ([16]byte{})
+			begun = begun || about
+			if begun && !about {
+				t.Errorf("%s: an entry %s while queries were asked", l.n.name, e.Kind)
+			}
+		}
+	}
+	for i, n := range []*nation{w.utopia, w.valdera} {
+		if got, want := n.checkpointSize(t, "shared"), checkpoints[i]; got != want {
+			t.Errorf("%s: a checkpoint of %d bytes, before of %d", n.name, got, want)
+		}
+	}
+	// It can fail: the internal log, which no neighbour sees, does tell.
+	internal := w.utopia.readLog(t, "internal")
+	outcomes := make(map[string]int)
+	for _, e := range internal {
+		outcomes[e.Outcome.String()]++
+	}
+	if outcomes["candidate"] == 0 || outcomes["no_candidate"] == 0 {
+		t.Errorf("control: outcomes in the internal log: %v", outcomes)
+	}
+}
+
+// testUnlinkable looks at the queries that one ask became, and at those of several
+// asks about the same person: apart from the facts, nothing is in two of them.
+func testUnlinkable(t *testing.T, w *world, views []*view) {
+	type place struct{ what, where string }
+	seen := make(map[[32]byte]place)
+	random := make(map[string]place) // the first 10 bytes of what must be random
+	elements := 0
+	once := func(b []byte, p place) {
+		if len(b) != 32 {
+			t.Fatalf("%s of %d bytes", p.what, len(b))
+		}
+		if old, ok := seen[[32]byte(b)]; ok {
+			t.Errorf("%s of %s is also %s of %s", p.what, p.where, old.what, old.where)
+		}
+		seen[[32]byte(b)] = p
+	}
+	for _, v := range views {
+		for td, hv := range v.holders {
+			where := fmt.Sprintf("%q at %s", v.name, td)
+			for i := range hv.events {
+				switch m := hv.events[i].message.(type) {
+				case *pb.EvaluateRequest:
+					for b := m.GetBatch().GetElements(); len(b) > 0; b = b[32:] {
+						once(b[:32], place{"an element", where})
+						elements++
+					}
+					if h := m.GetHeader(); h != nil {
+						once(h.GetAskerLeaf(), place{"the leaf", where})
+						once(h.GetSealed(), place{"the sealed content", where})
+						for what, b := range map[string][]byte{"query id": h.GetQueryId()[6:], "signature": h.GetStatement().GetSignature()[:32]} {
+							if old, ok := random[string(b[:10])]; ok {
+								t.Errorf("%s of %s is that of %s", what, where, old.where)
+							}
+							random[string(b[:10])] = place{what, where}
+						}
+					}
+				case *pb.EvaluateResponse:
+					for b := m.GetBatch().GetEvaluated(); len(b) > 0; b = b[32:] {
+						once(b[:32], place{"an evaluated element", where})
+					}
+				}
+			}
+		}
+	}
+	if elements < 300 {
+		t.Errorf("control: %d elements, want at least 300", elements)
+	}
+}
+
+// testFacts holds the header of every query against the facts that may travel.
+func testFacts(t *testing.T, views []*view) {
+	headers := 0
+	rules := ""
+	for _, v := range views {
+		for td, hv := range v.holders {
+			for i := range hv.events {
+				m, ok := hv.events[i].message.(*pb.EvaluateRequest)
+				if !ok || m.GetHeader() == nil {
+					continue
+				}
+				headers++
+				h, f := m.GetHeader(), m.GetHeader().GetFacts()
+				if got, want := int(f.GetItems()), query.PadItems(len(v.ask.Subjects)); got != want {
+					t.Errorf("%q told %s of %d items, want %d", v.name, td, got, want)
+				}
+				if f.GetPurpose() != v.ask.Purpose || f.GetLegalBasis() != v.ask.LegalBasis || f.GetOffenceClass() != v.ask.OffenceClass ||
+					f.GetUrgency() != "ordinary" || !f.GetCaseReference() || !f.GetJustification() || len(f.GetUnit()) != 16 {
+					t.Errorf("%q told %s other facts than its codes", v.name, td)
+				}
+				// Which rules agreed does not depend on the subject.
+				got := strings.Join(h.GetStatement().GetRules(), " ")
+				if rules == "" {
+					rules = got
+				}
+				if got != rules || got == "" {
+					t.Errorf("%q: the statement names the rules %q, others %q", v.name, got, rules)
+				}
+				for _, unknown := range [][]byte{m.ProtoReflect().GetUnknown(), h.ProtoReflect().GetUnknown(), f.ProtoReflect().GetUnknown()} {
+					if len(unknown) > 0 {
+						t.Errorf("%q: fields that are not in the schema", v.name)
+					}
+				}
+			}
+		}
+	}
+	if headers < len(views) {
+		t.Errorf("control: %d headers of %d asks", headers, len(views))
+	}
+}
+
+// listSweeper returns what an asker must not know of records: everything but that
+// there are some. Of records that were asked for, only ids are secret.
+func listSweeper(records []record.Record) *sweeper {
+	s := new(sweeper)
+	for i := range records {
+		r := &records[i]
+		s.text("id of a record", r.ID)
+		if strings.Contains(r.ID, "canary") {
+			continue
+		}
+		for _, n := range r.Names {
+			if len(n.Text) >= 10 {
+				s.text("name of a record", n.Text)
+			}
+			if form, ok := record.NormalizeName(n.Text); ok && len(form) >= 10 {
+				s.text("name of a record, normal form", form)
+			}
+		}
+		for _, d := range r.Documents {
+			s.text("document of a record", d.Number)
+		}
+		for _, k := range r.Keys() {
+			s.exact.add(needle{"key of a record", k.Bytes, false})
+			s.hashes("key of a record", k.Bytes)
+		}
+	}
+	return s
+}
+
+func testAskerSweep(t *testing.T, w *world) {
+	for _, h := range []*nation{w.valdera, w.norlanda} {
+		s := listSweeper(w.lists[h.td])
+		for _, e := range w.utopia.tap.since(0, nil) {
+			if label := s.first(e.data); label != "" {
+				t.Errorf("the asker has %s of %s in %s", label, h.name, &e)
+			}
+		}
+		found, _ := s.files(t, w.utopia.dir, nil)
+		clean(t, "the asker stores of "+h.name, found)
+		if label := s.first(w.utopia.log.bytes()); label != "" {
+			t.Errorf("the asker logs %s of %s", label, h.name)
+		}
+		if found, _ := s.files(t, h.dir, nil); len(found) < len(w.lists[h.td]) {
+			t.Errorf("control: %d finds in the list itself", len(found))
+		}
+	}
+}
+
+// A held is a copy of a list as an asker holds it, with what only the holder knows.
+type held struct {
+	sets    map[string]*psi.Set // by class
+	handles map[string][8]byte  // by record id
+	server  *oprf.Server
+}
+
+// openHeld opens the copy that a has of the list of h. Both are shut.
+func openHeld(t *testing.T, a, h *nation) *held {
+	t.Helper()
+	out := &held{sets: make(map[string]*psi.Set)}
+	theirs, err := store.Open(t.Context(), filepath.Join(a.dir, "store"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer theirs.Close()
+	key, err := keys.LoadSigningKey(filepath.Join(h.dir, "keys", "statement.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	heads, err := theirs.Heads(t.Context(), store.Accepted, h.td, "watchlist")
+	if err != nil || len(heads) != 4 {
+		t.Fatalf("heads = %d, %v, want 4", len(heads), err)
+	}
+	var epoch uint32
+	for i := range heads {
+		m, err := psi.CheckManifest(heads[i].Manifest, key.PublicKey())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var segments [][]byte
+		for _, hash := range heads[i].Segments {
+			b, err := theirs.Segment(t.Context(), hash)
+			if err != nil {
+				t.Fatal(err)
+			}
+			segments = append(segments, b)
+		}
+		if out.sets[heads[i].Class], err = psi.OpenSet(&m.Manifest, segments); err != nil {
+			t.Fatal(err)
+		}
+		epoch = heads[i].Epoch
+	}
+	ours, err := store.Open(t.Context(), filepath.Join(h.dir, "store"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ours.Close()
+	if out.handles, err = ours.Handles(t.Context(), a.td, "watchlist", epoch); err != nil {
+		t.Fatal(err)
+	}
+	out.server = oprf.NewServer(epochKey(t, h, "watchlist", epoch))
+	return out
+}
+
+// epochKey returns the key of an epoch, which nobody but the holder has.
+func epochKey(t testing.TB, n *nation, collection string, epoch uint32) oprf.PrivateKey {
+	t.Helper()
+	ring, err := keys.OpenRing(filepath.Join(n.dir, "keys", "epochs", collection), filepath.Join(n.dir, "wrapping", collection), collection)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := ring.Load(epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := oprf.ParsePrivateKey(k.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// cells returns tags and masked labels of a set, in the coding of package psi.
+func cells(t *testing.T, s *psi.Set) (tags [][]byte, labels [][16]byte, nonces [][16]byte) {
+	t.Helper()
+	size := (s.TagBits() + 7) / 8
+	for i, b := range s.Segments() {
+		d := s.Manifest().Segments[i]
+		n := int(d.Count)
+		if len(b) != 8+n*(size+16) {
+			t.Fatalf("a segment of %d bytes with %d tags", len(b), n)
+		}
+		for k := range n {
+			tags = append(tags, b[8+k*size:][:size])
+			labels = append(labels, [16]byte(b[8+n*size+k*16:]))
+			nonces = append(nonces, d.Nonce)
+		}
+	}
+	return tags, labels, nonces
+}
+
+// testTags looks at the copies of tag sets that askers hold.
+func testTags(t *testing.T, w *world) {
+	utopia, norlanda := openHeld(t, w.utopia, w.valdera), openHeld(t, w.norlanda, w.valdera)
+	other := openHeld(t, w.utopia, w.norlanda)
+
+	// Handles are eight random bytes: no two are equal, among askers and lists, and
+	// their bits are fair.
+	seen := make(map[[8]byte]bool)
+	ones, total := 0, 0
+	for _, h := range []*held{utopia, norlanda, other} {
+		if len(h.handles) < 40 {
+			t.Errorf("control: %d handles", len(h.handles))
+		}
+		for _, handle := range h.handles {
+			if seen[handle] {
+				t.Error("a handle is there twice")
+			}
+			seen[handle] = true
+			for _, b := range handle {
+				ones, total = ones+bits.OnesCount8(b), total+8
+			}
+		}
+	}
+	// Five standard deviations of a fair coin are 2.5 times the root of the number.
+	if d := 2*ones - total; d*d > 25*total {
+		t.Errorf("%d of %d bits of handles are set", ones, total)
+	}
+
+	// Two askers share neither tags nor labels, whoever pools them.
+	for class, s := range utopia.sets {
+		tags, labels, _ := cells(t, s)
+		for what, o := range map[string]*held{"another asker": norlanda, "another list": other} {
+			theirTags, theirLabels, _ := cells(t, o.sets[class])
+			inTags, inLabels := make(map[string]bool), make(map[[16]byte]bool)
+			for i := range theirTags {
+				inTags[string(theirTags[i])], inLabels[theirLabels[i]] = true, true
+			}
+			for i := range tags {
+				if inTags[string(tags[i])] || inLabels[labels[i]] {
+					t.Errorf("%s: tag or label %d is also that of %s", class, i, what)
+				}
+			}
+		}
+	}
+
+	// With the holder's key the tags of its records open, and no others: what an
+	// asker holds is worthless without an evaluation by the holder.
+	wrong := make(map[string][]oprf.Output)
+	opened := 0
+	for _, r := range w.lists[w.valdera.td] {
+		for _, k := range r.Keys() {
+			class := string(k.Class)
+			s := utopia.sets[class]
+			f, err := utopia.server.Evaluate(k.Bytes, s.Manifest().Info.Bytes())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, l := range s.Lookup(f) {
+				if handle, ok := utopia.handles[r.ID]; ok && handle == [8]byte(l.Handle) {
+					opened++
+				}
+				if l.Kind != 0 || l.Instruction != 0 {
+					t.Error("a label has a code that the agreement does not list")
+				}
+			}
+			// The output for another asker, or for another class, opens nothing here.
+			g, err := utopia.server.Evaluate(k.Bytes, norlanda.sets[class].Manifest().Info.Bytes())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if labels := s.Lookup(g); len(labels) > 0 {
+				t.Errorf("%s: the output of another asker opens a label", class)
+			}
+			if len(wrong[class]) < 4 {
+				wrong[class] = append(wrong[class], g)
+			}
+		}
+	}
+	if opened < 100 {
+		t.Errorf("control: %d labels of records opened with the holder's key", opened)
+	}
+
+	// Every label under every wrong output, at every number: the check bytes fail.
+	// Each of them passes by chance once in 2^32.
+	tried := 0
+	for class, s := range utopia.sets {
+		_, labels, nonces := cells(t, s)
+		for _, f := range wrong[class] {
+			for j := range s.Sharers() {
+				pads := make(map[[16]byte][16]byte)
+				for i := range labels {
+					pad, ok := pads[nonces[i]]
+					if !ok {
+						pad = labelPad(f, j, nonces[i])
+						pads[nonces[i]] = pad
+					}
+					check := byte(0)
+					for k := 12; k < 16; k++ {
+						check |= labels[i][k] ^ pad[k]
+					}
+					if check == 0 {
+						t.Errorf("%s: label %d opens under a wrong output", class, i)
+					}
+					tried++
+				}
+			}
+		}
+	}
+	if tried < 10_000 {
+		t.Errorf("control: %d labels tried", tried)
+	}
+	// The pads are the right ones: under the right output they open a label.
+	r := w.lists[w.valdera.td][len(w.lists[w.valdera.td])-1]
+	k := r.Keys()[0]
+	s := utopia.sets[string(k.Class)]
+	f, err := utopia.server.Evaluate(k.Bytes, s.Manifest().Info.Bytes())
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, labels, nonces := cells(t, s)
+	handle := utopia.handles[r.ID]
+	if !slices.ContainsFunc(labels, func(l [16]byte) bool {
+		pad := labelPad(f, 0, nonces[0])
+		for i := range l {
+			l[i] ^= pad[i]
+		}
+		return bytes.Equal(l[:8], handle[:]) && bytes.Equal(l[12:], make([]byte, 4))
+	}) {
+		t.Error("control: the right output opens no label")
+	}
+}
+
+// testOwnStore sweeps the asker's own folder: subjects are in sealed content, which
+// only the auditor opens, and the reference of a subject is with its candidate.
+func testOwnStore(t *testing.T, w *world, views []*view) {
+	known, unknown := sweepers(w, nil)
+	refs := new(sweeper)
+	for _, v := range views {
+		known.asked(v)
+		for i := range v.ask.Subjects {
+			p := &v.ask.Subjects[i]
+			known.subject("a subject", p)
+			if v.candidates == 0 {
+				refs.plain("reference of a subject without candidate", p.Ref)
+			}
+		}
+	}
+	_ = unknown // officer and unit are in the register
+	known.text("case reference", caseReference)
+	known.text("justification", justification)
+	known.text("threat note", threatNote)
+	found, _ := known.files(t, w.utopia.dir, nil)
+	clean(t, "the asker stores", found)
+	found, _ = refs.files(t, w.utopia.dir, nil)
+	clean(t, "the asker stores", found)
+	for _, s := range []*sweeper{known, refs} {
+		if label := s.first(w.utopia.log.bytes()); label != "" {
+			t.Errorf("the asker logs %s", label)
+		}
+	}
+
+	// The auditor does find them: content that is sealed is not content that is lost.
+	s, err := store.Open(t.Context(), filepath.Join(w.utopia.dir, "store"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	v := views[0]
+	id := v.holders[w.valdera.td].query
+	for _, e := range w.utopia.readLog(t, "shared") {
+		if e.Query != id || e.Sealed == ([32]byte{}) {
+			continue
+		}
+		ciphertext, err := s.Sealed(context.Background(), e.Sealed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw, err := e.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := inspect.Open(w.utopia.auditor, ciphertext, id, raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := content.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if content.CaseReference != caseReference || !bytes.Equal(content.Items[0].Keys[0], v.ask.Subjects[0].Keys()[0].Bytes) || known.first(b) == "" {
+			t.Error("the sealed content is not about the subject")
+		}
+		return
+	}
+	t.Error("no sealed content of the first query")
 }

@@ -32,7 +32,9 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/stats"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/passerelle/passerelle/crypto/sealed"
@@ -56,6 +58,8 @@ type event struct {
 	kind     string // "header", "payload", "trailer", "end"
 	size     int    // of a payload: bytes of the message as encoded
 	data     []byte
+	metadata metadata.MD   // of a header or trailer
+	message  proto.Message // a payload; must not be modified
 }
 
 func (e *event) peerService() bool { return strings.HasPrefix(e.method, "/passerelle.v1.PeerService/") }
@@ -99,27 +103,33 @@ func (p *tap) TagRPC(ctx context.Context, i *stats.RPCTagInfo) context.Context {
 func (p *tap) HandleRPC(ctx context.Context, s stats.RPCStats) {
 	tag, _ := ctx.Value(callKey{}).(callTag)
 	e := event{rpc: tag.n, method: tag.method, client: s.IsClient()}
-	text := func(values ...any) { e.data = fmt.Append(e.data, values...) }
+	// A map of another type than metadata.MD prints what it holds.
+	set := func(kind string, md metadata.MD, values ...any) {
+		e.kind, e.metadata = kind, md.Copy()
+		e.data = fmt.Append(nil, append(values, "\n", map[string][]string(md))...)
+	}
 	switch s := s.(type) {
 	case *stats.InHeader:
-		e.incoming, e.kind = true, "header"
-		text(s.FullMethod, "\n", s.Compression, "\n", s.Header)
+		e.incoming = true
+		set("header", s.Header, s.FullMethod, "\n", s.Compression)
 	case *stats.OutHeader:
-		e.kind = "header"
-		text(s.FullMethod, "\n", s.Compression, "\n", s.Header)
+		set("header", s.Header, s.FullMethod, "\n", s.Compression)
 	case *stats.InPayload:
-		e.incoming, e.kind, e.size, e.data = true, "payload", s.Length, encoded(s.Payload)
+		e.incoming, e.kind, e.size = true, "payload", s.Length
+		e.message, e.data = encoded(s.Payload)
 	case *stats.OutPayload:
-		e.kind, e.size, e.data = "payload", s.Length, encoded(s.Payload)
+		e.kind, e.size = "payload", s.Length
+		e.message, e.data = encoded(s.Payload)
 	case *stats.InTrailer:
-		e.incoming, e.kind = true, "trailer"
-		text(s.Trailer)
+		e.incoming = true
+		set("trailer", s.Trailer)
 	case *stats.OutTrailer:
-		e.kind = "trailer"
-		text(s.Trailer)
+		set("trailer", s.Trailer)
 	case *stats.End:
-		e.kind = "end"
-		text(s.Error, "\n", s.Trailer)
+		set("end", s.Trailer, s.Error)
+		if st, ok := status.FromError(s.Error); ok && s.Error != nil {
+			e.data = fmt.Appendln(e.data, st.Proto())
+		}
 	default:
 		return
 	}
@@ -134,17 +144,18 @@ func (p *tap) HandleRPC(ctx context.Context, s stats.RPCStats) {
 func (p *tap) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
 func (p *tap) HandleConn(context.Context, stats.ConnStats)                       {}
 
-// encoded returns the bytes of a message, with fields that are not known.
-func encoded(m any) []byte {
+// encoded returns a copy of a message and its bytes, with fields that are not
+// known.
+func encoded(m any) (proto.Message, []byte) {
 	p, ok := m.(proto.Message)
 	if !ok {
-		return fmt.Appendf(nil, "views: a message of type %T", m)
+		panic(fmt.Sprintf("views: internal error: a message of type %T", m))
 	}
 	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(p)
 	if err != nil {
-		return []byte("views: a message that does not encode")
+		panic("views: internal error: a message that does not encode")
 	}
-	return b
+	return proto.Clone(p), b
 }
 
 // mark returns where the tap stands, for since.
@@ -165,6 +176,18 @@ func (p *tap) since(mark int, keep func(*event) bool) []event {
 		}
 	}
 	return out
+}
+
+// await waits until a call of a method of PeerService has ended after a mark.
+func (p *tap) await(t testing.TB, mark int, method string) {
+	t.Helper()
+	for range 2000 {
+		if len(p.since(mark, func(e *event) bool { return e.kind == "end" && strings.HasSuffix(e.method, "/"+method) })) > 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatalf("no call of %s ended", method)
 }
 
 // A line is a TCP proxy before the listener of a gateway. It writes down the TLS
@@ -332,15 +355,17 @@ func (n *nation) now() time.Time {
 }
 
 func (n *nation) identity(id string) string { return filepath.Join(n.dir, "officers", id) }
-func (n *nation) data() string              { return n.dir }
 
-// The officers of every nation. Their names and units are looked for abroad.
+// The officers of every nation besides the clerk, who asks.
 const (
-	clerk      = "kestrelby-4711"
-	clerkUnit  = "quaysidegate-north"
 	counsel    = "thornewick-12"
 	supervisor = "auditrix-9"
 )
+
+// clerk returns the officer who asks, and unit the officer's unit. They are looked
+// for abroad, so every nation has its own.
+func (n *nation) clerk() string { return "kestrelby-" + strings.ToLower(n.name) }
+func (n *nation) unit() string  { return "quaysidegate-" + strings.ToLower(n.name) }
 
 // newNation makes a country, starts its gateway and enrols its officers.
 func newNation(t testing.TB, dir, name, code string, configure func(*gateway.Config)) *nation {
@@ -365,7 +390,7 @@ func newNation(t testing.TB, dir, name, code string, configure func(*gateway.Con
 	}
 	n.start(t)
 	for _, o := range []officer.Officer{
-		{ID: clerk, Unit: clerkUnit, Roles: []officer.Role{officer.RoleAsking}},
+		{ID: n.clerk(), Unit: n.unit(), Roles: []officer.Role{officer.RoleAsking}},
 		{ID: counsel, Unit: "legal-service", Roles: []officer.Role{officer.RoleLegal}},
 		{ID: supervisor, Unit: "supervision", Roles: []officer.Role{officer.RoleAuditor}},
 	} {
@@ -374,11 +399,34 @@ func newNation(t testing.TB, dir, name, code string, configure func(*gateway.Con
 	return n
 }
 
+const window = 4 << 20 // bytes
+
+// An undated context ends as the one it is made of, and does not tell when. The
+// deadline of a call to a neighbour is a constant of our gateway from the beginning
+// of the call; as a header it has digits that differ from call to call, and so the
+// bytes of a connection could not be compared to the last one.
+type undated struct{ context.Context }
+
+func (undated) Deadline() (time.Time, bool) { return time.Time{}, false }
+
+func undatedUnary(ctx context.Context, method string, req, reply any, c *grpc.ClientConn, call grpc.UnaryInvoker, o ...grpc.CallOption) error {
+	return call(undated{ctx}, method, req, reply, c, o...)
+}
+
+func undatedStream(ctx context.Context, d *grpc.StreamDesc, c *grpc.ClientConn, method string, open grpc.Streamer,
+	o ...grpc.CallOption) (grpc.ClientStream, error) {
+	return open(undated{ctx}, d, c, method, o...)
+}
+
 // start runs the gateway until shut.
 func (n *nation) start(t testing.TB) {
 	t.Helper()
 	g, err := gateway.New(t.Context(), n.config, gateway.Options{Logger: n.log.logger(), Now: n.now,
-		ServerOptions: []grpc.ServerOption{grpc.StatsHandler(n.tap)}, DialOptions: []grpc.DialOption{grpc.WithStatsHandler(n.tap)}})
+		// Windows that do not adapt: gRPC's measurements of the bandwidth are frames
+		// whose number depends on timing.
+		ServerOptions: []grpc.ServerOption{grpc.StatsHandler(n.tap), grpc.StaticStreamWindowSize(window), grpc.StaticConnWindowSize(window)},
+		DialOptions: []grpc.DialOption{grpc.WithStatsHandler(n.tap), grpc.WithStaticStreamWindowSize(window),
+			grpc.WithStaticConnWindowSize(window), grpc.WithUnaryInterceptor(undatedUnary), grpc.WithStreamInterceptor(undatedStream)}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -665,7 +713,7 @@ type answer struct {
 // ask asks as the clerk, by a lookup or a screening.
 func (n *nation) ask(t testing.TB, a *asker.Ask) (*answer, error) {
 	t.Helper()
-	c := n.as(t, clerk)
+	c := n.as(t, n.clerk())
 	signed, err := c.id.Sign(officer.PurposeAsk, a.Digest())
 	if err != nil {
 		t.Fatal(err)
