@@ -51,6 +51,7 @@ import (
 	"github.com/passerelle/passerelle/gateway/holder"
 	"github.com/passerelle/passerelle/gateway/inspect"
 	"github.com/passerelle/passerelle/gateway/internal/rpc"
+	"github.com/passerelle/passerelle/gateway/internal/telemetry"
 	"github.com/passerelle/passerelle/gateway/officer"
 	"github.com/passerelle/passerelle/gateway/peer"
 	"github.com/passerelle/passerelle/gateway/query"
@@ -110,6 +111,7 @@ type Gateway struct {
 	inspect    *inspect.Inspector
 	servers    *servers
 	contacts   contacts
+	telemetry  *telemetry.Telemetry
 
 	// Verifier keys of the statement key and the two logs (c2sp.org/signed-note).
 	statementVerifier, sharedVerifier, internalVerifier string
@@ -136,7 +138,7 @@ func New(ctx context.Context, c *Config, o Options) (_ *Gateway, err error) {
 		}
 	}()
 	for _, open := range []func(context.Context) error{
-		g.openStore, g.openKeys, g.openLogs, g.openRegisters, g.openPolicy, g.openIdentity, g.openJourneys, g.openServers,
+		g.openTelemetry, g.openStore, g.openKeys, g.openLogs, g.openRegisters, g.openPolicy, g.openIdentity, g.openJourneys, g.openServers,
 	} {
 		if err := open(ctx); err != nil {
 			return nil, err
@@ -314,15 +316,17 @@ func (g *Gateway) openJourneys(ctx context.Context) error {
 	g.directory = newDirectory(g)
 	g.onClose(func(context.Context) error { return g.directory.close() })
 	g.library = asker.NewLibrary(g.store)
+	shared, rules := measuredLog{g.shared, g.telemetry}, measuredPolicy{g.engine, g.telemetry}
+	g.observe()
 	g.holder = holder.New(holder.Config{
 		TrustDomain: g.cfg.TrustDomain, Gateway: g.cfg.ID(), Origin: g.shared.Origin(), Software: Software,
-		Peers: g.directory, Agreements: g.agreements, Policy: g.engine, Shared: g.shared, Internal: g.internal,
+		Peers: g.directory, Agreements: g.agreements, Policy: rules, Shared: shared, Internal: g.internal,
 		Store: g.store, Keys: g.keyring,
 		StatementKey: g.statement.Key(), Now: g.now, Logger: g.log,
 	})
 	g.asker = asker.New(asker.Config{
 		TrustDomain: g.cfg.TrustDomain, Gateway: g.cfg.ID(), Country: g.cfg.Country, AgencyCode: g.cfg.AgencyCode,
-		Officers: g.register, Agreements: g.agreements, Directory: g.directory, Policy: g.engine, Shared: g.shared,
+		Officers: g.register, Agreements: g.agreements, Directory: g.directory, Policy: rules, Shared: shared,
 		Internal: g.internal, Store: g.store, Library: g.library, Sealer: sealer{recipient}, StatementKey: g.statement.Key(),
 		Pseudonym: g.Pseudonym, Now: g.now, Logger: g.log,
 	})
@@ -418,7 +422,7 @@ func (d *directory) Neighbour(trustDomain string) (asker.Neighbour, error) {
 	defer d.mu.Unlock()
 	if c := d.clients[trustDomain]; c != nil {
 		if c.Endpoint() == p.Endpoint {
-			return c, nil
+			return measuredNeighbour{c, trustDomain, d.g.telemetry}, nil
 		}
 		c.Close()
 	}
@@ -431,7 +435,7 @@ func (d *directory) Neighbour(trustDomain string) (asker.Neighbour, error) {
 		return nil, err
 	}
 	d.clients[trustDomain] = c
-	return c, nil
+	return measuredNeighbour{c, trustDomain, d.g.telemetry}, nil
 }
 
 func (d *directory) close() error {

@@ -19,6 +19,7 @@ import (
 	"github.com/passerelle/passerelle/gateway/holder"
 	"github.com/passerelle/passerelle/gateway/inspect"
 	"github.com/passerelle/passerelle/gateway/internal/rpc"
+	"github.com/passerelle/passerelle/gateway/internal/telemetry"
 	"github.com/passerelle/passerelle/gateway/peer"
 )
 
@@ -55,9 +56,9 @@ func (g *Gateway) openServers(ctx context.Context) error {
 	}
 
 	if s.peers, err = rpc.NewPeerServer(rpc.PeerConfig{
-		Holder: g.holder, Federation: g.federation, MaxQueries: g.cfg.MaxQueries,
+		Holder: measuredHolder{g.holder, g.telemetry}, Federation: g.federation, MaxQueries: g.cfg.MaxQueries,
 		TLS:     peer.ServerTLS(g.source, g.federation, g.federation.Authorize, g.now),
-		Options: g.opts.ServerOptions, Logger: g.log,
+		Options: g.opts.ServerOptions, Logger: g.log, Panics: g.telemetry.Panics,
 	}); err != nil {
 		return err
 	}
@@ -66,7 +67,7 @@ func (g *Gateway) openServers(ctx context.Context) error {
 		TLS: peer.LocalServerTLS(g.source, g.cfg.TrustDomain, g.now),
 		Services: []rpc.Service{rpc.NationalService(g.asker), rpc.AdminService(g.admin), rpc.IdentityService(g.admin),
 			rpc.AuditService(g.inspect), rpc.PolicyService(g.rules, g.inspect)},
-		Options: g.opts.ServerOptions, Logger: g.log,
+		Options: g.opts.ServerOptions, Logger: g.log, Panics: g.telemetry.Panics,
 	}); err != nil {
 		return err
 	}
@@ -229,7 +230,9 @@ func (g *Gateway) syncDue(ctx context.Context) {
 
 // sync synchronises, and notes what it shows of the neighbours.
 func (g *Gateway) sync(ctx context.Context, holder, collection string, progress asker.SyncProgress) []asker.SyncResult {
-	results := g.asker.Sync(ctx, holder, collection, progress)
+	results, _ := telemetry.Trace(ctx, g.telemetry, telemetry.ListSync, func(ctx context.Context) ([]asker.SyncResult, error) {
+		return g.asker.Sync(ctx, holder, collection, progress), nil
+	})
 	seen := make(map[string]bool)
 	for _, r := range results {
 		g.synced(r.Holder, r.Refusal)
@@ -251,7 +254,7 @@ func (g *Gateway) adminConfig(listening string) admin.Config {
 		TrustDomain: g.cfg.TrustDomain, Gateway: g.cfg.ID(), Endpoint: endpoint, Country: g.cfg.Country, Agency: g.cfg.Agency,
 		AgencyCode: g.cfg.AgencyCode, Software: Software, Store: g.store, Federation: g.federation, Agreements: g.agreements,
 		Officers: g.register, Shared: g.shared, Internal: g.internal, Policy: g.engine, Keys: g.keyring,
-		Publisher: publisher{g.holder, g.opts.Publishing}, Syncer: syncer{g}, Library: g.library,
+		Publisher: publisher{g.holder, g.opts.Publishing, g.telemetry}, Syncer: syncer{g}, Library: g.library,
 		Authorities:       func() ([][]byte, error) { return peer.Authorities(g.source, g.cfg.TrustDomain) },
 		SVIDNotAfter:      g.svidNotAfter,
 		StatementKey:      g.statement.Key(),
@@ -288,6 +291,7 @@ func (k *keyring) Epochs(collection string) ([]keys.Epoch, error) {
 type publisher struct {
 	h     *holder.Holder
 	watch holder.Progress // may be nil
+	t     *telemetry.Telemetry
 }
 
 func (p publisher) Publish(ctx context.Context, asker, collection string, progress admin.PublishProgress) (*admin.Publication, error) {
@@ -300,7 +304,9 @@ func (p publisher) Publish(ctx context.Context, asker, collection string, progre
 			}
 		}
 	}
-	r, err := p.h.Publish(ctx, asker, collection, both)
+	r, err := telemetry.Trace(ctx, p.t, telemetry.ListPublish, func(ctx context.Context) (*holder.Publication, error) {
+		return p.h.Publish(ctx, asker, collection, both)
+	})
 	if err != nil {
 		return nil, err
 	}

@@ -21,19 +21,19 @@ const ContentVersion = 1
 //
 // All of it is secret: it names a traveller.
 type Content struct {
-	Version         int             `json:"version"`
-	Query           string          `json:"query"`   // query id
-	Request         string          `json:"request"` // id of the officer's request, one per lookup or screening
-	Officer         string          `json:"officer"` // SPIFFE ID
-	Unit            string          `json:"unit"`
-	Asked                          // what the officer asked for and why, as signed
-	AskDigest       []byte          `json:"ask_digest"`    // what the officer signed
-	AskSignature    []byte          `json:"ask_signature"` // by the officer's own key
-	Input           json.RawMessage `json:"input"`         // facts the policy saw, as stored
-	Holder          string          `json:"holder"`        // trust domain, part of every blind
-	Seed            []byte          `json:"seed"`          // of the blinds of this query
-	Batches         []ContentBatch  `json:"batches"`
-	Items           []ContentItem   `json:"items"` // real items; the rest up to the padded number are dummies
+	Version      int             `json:"version"`
+	Query        string          `json:"query"`   // query id
+	Request      string          `json:"request"` // id of the officer's request, one per lookup or screening
+	Officer      string          `json:"officer"` // SPIFFE ID
+	Unit         string          `json:"unit"`
+	Asked                        // what the officer asked for and why, as signed
+	AskDigest    []byte          `json:"ask_digest"`    // what the officer signed
+	AskSignature []byte          `json:"ask_signature"` // by the officer's own key
+	Input        json.RawMessage `json:"input"`         // facts the policy saw, as stored
+	Holder       string          `json:"holder"`        // trust domain, part of every blind
+	Seed         []byte          `json:"seed"`          // of the blinds of this query
+	Batches      []ContentBatch  `json:"batches"`
+	Items        []ContentItem   `json:"items"` // real items; the rest up to the padded number are dummies
 }
 
 // Asked is everything that an officer asks for and gives as the reason, in the

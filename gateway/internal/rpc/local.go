@@ -186,3 +186,19 @@ func signatureOf(c Caller, s *pb.OfficerSignature) ([]byte, error) {
 	}
 	return s.GetSignature(), nil
 }
+
+// Methods returns the full names of all methods of our services, with the leading
+// slash: the closed set of names that telemetry may show.
+func Methods() []string {
+	var all []string
+	for _, d := range []*grpc.ServiceDesc{&pb.PeerService_ServiceDesc, &pb.NationalService_ServiceDesc, &pb.AdminService_ServiceDesc,
+		&pb.IdentityService_ServiceDesc, &pb.AuditService_ServiceDesc, &pb.PolicyService_ServiceDesc} {
+		for _, m := range d.Methods {
+			all = append(all, "/"+d.ServiceName+"/"+m.MethodName)
+		}
+		for _, s := range d.Streams {
+			all = append(all, "/"+d.ServiceName+"/"+s.StreamName)
+		}
+	}
+	return all
+}

@@ -111,7 +111,7 @@ func TestCanarySpans(t *testing.T) {
 	span.SetStatus(codes.Error, canary)
 	func() {
 		defer func() { recover() }()
-		telemetry.Trace(ctx, tel, telemetry.HolderEvaluate, func(ctx context.Context) (int, error) {
+		telemetry.Trace(ctx, tel, telemetry.HolderDecide, func(ctx context.Context) (int, error) {
 			trace.SpanFromContext(ctx).SetName("holder evaluate " + canary)
 			panic(canary)
 		})

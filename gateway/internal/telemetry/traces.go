@@ -33,26 +33,18 @@ type Step uint8
 
 // The steps.
 const (
-	HolderDecide   Step = iota // policy
-	HolderCharge               // budget, durable
-	HolderLog                  // the decision in the log, durable
-	HolderEvaluate             // the evaluation and its proofs
-	HolderStore                // the answer and its receipt, durable
-	AskerDecide                // policy
-	AskerIntent                // content sealed, intent in the log, durable
-	AskerBlind                 // blinding
-	AskerExchange              // the call of the holder
-	AskerCheck                 // receipt and proofs
-	ListPublish                // lists for a neighbour
-	ListSync                   // lists of a neighbour
+	HolderDecide  Step = iota // policy
+	HolderLog                 // an entry in the log, durable
+	AskerDecide               // policy
+	AskerLog                  // an entry in the log, durable
+	AskerExchange             // the call of the holder
+	ListPublish               // lists for a neighbour
+	ListSync                  // lists of a neighbour
 )
 
 var stepNames = [...]string{
-	HolderDecide: "holder decide", HolderCharge: "holder charge", HolderLog: "holder log",
-	HolderEvaluate: "holder evaluate", HolderStore: "holder store",
-	AskerDecide: "asker decide", AskerIntent: "asker intent", AskerBlind: "asker blind",
-	AskerExchange: "asker exchange", AskerCheck: "asker check",
-	ListPublish: "list publish", ListSync: "list sync",
+	HolderDecide: "holder decide", HolderLog: "holder log", AskerDecide: "asker decide", AskerLog: "asker log",
+	AskerExchange: "asker exchange", ListPublish: "list publish", ListSync: "list sync",
 }
 
 // String returns the name of the span.
