@@ -155,6 +155,17 @@ func VerifierKey(name string, pub ed25519.PublicKey) (string, error) {
 	return s, nil
 }
 
+// PublicKey returns the Ed25519 key of a verifier key that VerifierKey encoded,
+// such as the SigningKey of an [Invite]. There is exactly one encoding of a key;
+// it returns an error for everything else.
+func PublicKey(verifierKey string) (ed25519.PublicKey, error) {
+	vk, err := parseVerifierKey(verifierKey, algEd25519)
+	if err != nil {
+		return nil, fmt.Errorf("peer: public key: %w", err)
+	}
+	return vk.key, nil
+}
+
 const (
 	algEd25519     = 0x01 // c2sp.org/signed-note, Signature types
 	algCosignature = 0x04 // c2sp.org/tlog-cosignature
