@@ -114,6 +114,14 @@ func (a *Agreement) Collection(holder, name string) (*Collection, error) {
 	return nil, fmt.Errorf("%w: no collection %q of %q in agreement %q", ErrUnknown, name, holder, a.ID)
 }
 
+// maxKeysPerRecord is how many keys of one class a record may have on average.
+const maxKeysPerRecord = 8
+
+// MaxTags returns how many tags one class of c may have, decoys included: eight
+// for each of MaxRecords. A holder must not publish more, and an asker refuses a
+// set of more.
+func (c *Collection) MaxTags() int64 { return c.MaxRecords * maxKeysPerRecord }
+
 // Held returns the collections that the party of trustDomain holds, in order: the
 // other party may ask about them.
 func (a *Agreement) Held(trustDomain string) []Collection {
