@@ -10,6 +10,7 @@ import (
 
 	"github.com/passerelle/passerelle/gateway/agreement"
 	"github.com/passerelle/passerelle/gateway/audit/entry"
+	"github.com/passerelle/passerelle/gateway/facts"
 	"github.com/passerelle/passerelle/gateway/officer"
 	"github.com/passerelle/passerelle/gateway/peer"
 	"github.com/passerelle/passerelle/gateway/query"
@@ -56,7 +57,7 @@ func (a *Admin) statementKeys(g *agreement.Agreement) map[string]ed25519.PublicK
 	keys := map[string]ed25519.PublicKey{a.TrustDomain: a.StatementKey.Public().(ed25519.PublicKey)}
 	if other, err := g.Other(a.TrustDomain); err == nil {
 		if p, ok := a.Federation.Peer(other.TrustDomain); ok {
-			if key, err := publicKey(p.SigningKey); err == nil {
+			if key, err := peer.PublicKey(p.SigningKey); err == nil {
 				keys[other.TrustDomain] = key
 			}
 		}
@@ -68,18 +69,7 @@ func (a *Admin) statementKeys(g *agreement.Agreement) map[string]ed25519.PublicK
 func (a *Admin) registered(ctx context.Context, info *agreement.Info) (*Agreement, error) {
 	v := a.signed(info.Agreement)
 	v.SuspendedBy = info.SuspendedBy
-	switch {
-	case info.Superseded:
-		v.Status = query.Superseded
-	case info.State == agreement.Active:
-		v.Status = query.Active
-	case info.State == agreement.NotYet:
-		v.Status = query.NotYet
-	case info.State == agreement.Suspended:
-		v.Status = query.Suspended
-	default:
-		v.Status = query.Expired
-	}
+	v.Status = facts.AgreementStatus(info)
 	if slices.Contains(info.SuspendedBy, a.TrustDomain) {
 		var s suspension
 		if err := a.getJSON(ctx, "suspension/"+info.Agreement.ID, &s); err != nil {

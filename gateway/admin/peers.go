@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/subtle"
-	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
@@ -54,10 +53,7 @@ func (a *Admin) Invite(ctx context.Context, caller string) (*Invite, error) {
 		return nil, refusal(err)
 	}
 	slices.SortFunc(commitments, func(x, y peer.KeyCommitment) int {
-		if c := strings.Compare(x.Collection, y.Collection); c != 0 {
-			return c
-		}
-		return int(int64(x.Epoch) - int64(y.Epoch))
+		return cmp.Or(cmp.Compare(x.Collection, y.Collection), cmp.Compare(x.Epoch, y.Epoch))
 	})
 	created := now.UTC().Truncate(time.Second)
 	i := &peer.Invite{
@@ -190,7 +186,7 @@ func (a *Admin) peer(ctx context.Context, p *peer.Peer) (*Peer, error) {
 	case !errors.Is(err, store.ErrNotFound):
 		return nil, refusal(err)
 	}
-	key, err := publicKey(p.SigningKey)
+	key, err := peer.PublicKey(p.SigningKey)
 	if err != nil {
 		return nil, query.Refuse(query.Internal, err)
 	}
@@ -247,19 +243,6 @@ func (a *Admin) held(ctx context.Context, trustDomain, collection string, key ed
 		return nil, nil
 	}
 	return l, nil
-}
-
-// publicKey returns the Ed25519 key of a verifier key. The federation has parsed
-// it when it took it.
-func publicKey(verifier string) (ed25519.PublicKey, error) {
-	parts := strings.SplitN(verifier, "+", 3)
-	if len(parts) == 3 {
-		b, err := base64.StdEncoding.DecodeString(parts[2])
-		if err == nil && len(b) == 1+ed25519.PublicKeySize && b[0] == 1 {
-			return ed25519.PublicKey(b[1:]), nil
-		}
-	}
-	return nil, errors.New("admin: malformed verifier key")
 }
 
 // An EndedPeer says what the end of a federation deleted.
