@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -40,7 +39,8 @@ type Publication struct {
 	WithoutKeys       int            // records let through that give no lookup key
 }
 
-// Progress is told what a publication is doing.
+// Progress is told what a publication is doing: how many keys of one class, of how
+// many, are done. It may be nil, and must be quick.
 type Progress func(class string, done, total int)
 
 // PublishAll publishes every collection to every asker whose agreement is active.
@@ -52,7 +52,7 @@ func (h *Holder) PublishAll(ctx context.Context, progress Progress) ([]Publicati
 	now := h.Now()
 	for _, info := range h.Agreements.List(now) {
 		other, err := info.Agreement.Other(h.TrustDomain)
-		if err != nil || info.State != agreement.Active {
+		if err != nil || info.State != agreement.Active || info.Superseded {
 			continue
 		}
 		for _, c := range info.Agreement.Held(h.TrustDomain) {
@@ -78,8 +78,15 @@ func (h *Holder) PublishAll(ctx context.Context, progress Progress) ([]Publicati
 // For every record the publish door decides; a record that is left out looks
 // exactly like no record. The hash of each manifest is an entry of the shared log
 // before an asker can see it. When Publish returns nil the version is durable.
+//
+// Publications of the same list wait for each other. If ctx ends first, Publish
+// returns an error wrapping ctx.Err(), and no version is published; segments and
+// entries of manifests that nobody will see may remain. progress may be nil.
 func (h *Holder) Publish(ctx context.Context, asker, collection string, progress Progress) (*Publication, error) {
-	unlock := h.lock(asker + "/" + collection)
+	unlock, err := h.lock(ctx, asker+"/"+collection)
+	if err != nil {
+		return nil, err
+	}
 	defer unlock()
 
 	now := h.Now()
@@ -114,9 +121,6 @@ func (h *Holder) Publish(ctx context.Context, asker, collection string, progress
 		}
 		heads = append(heads, *head)
 	}
-	if int64(b.out.Tags) > c.MaxRecords*int64(len(c.Classes))*maxKeysPerRecord {
-		return nil, fmt.Errorf("holder: %d tags are more than agreement %s permits", b.out.Tags, a.ID)
-	}
 	b.basis.Version, b.basis.Records = b.out.ListVersion, int64(b.out.Published)
 	b.basis.Withheld = int64(b.out.Records - b.out.Published)
 	if err := h.Store.PutPublished(ctx, b.basis, heads...); err != nil {
@@ -141,6 +145,9 @@ func (b *build) class(ctx context.Context, server *oprf.Server, class string, ke
 	if err != nil {
 		return nil, err
 	}
+	if int64(set.Len()) > b.c.MaxTags() { // the asker would refuse all of it
+		return nil, fmt.Errorf("holder: %d tags of class %s are more than agreement %s permits", set.Len(), class, b.a.ID)
+	}
 	signed, err := set.Manifest().Sign(b.h.StatementKey)
 	if err != nil {
 		return nil, err
@@ -163,9 +170,6 @@ func (b *build) class(ctx context.Context, server *oprf.Server, class string, ke
 	b.out.Tags += uint64(set.Len())
 	return head, nil
 }
-
-// maxKeysPerRecord is how many keys of one class a record may have on average.
-const maxKeysPerRecord = 8
 
 // A build is one publication on its way.
 type build struct {
@@ -358,8 +362,8 @@ func (b *build) report(class string) func(done, total int) {
 	return func(done, total int) { b.progress(class, done, total) }
 }
 
-// lock makes publications of the same list wait for each other.
-func (h *Holder) lock(list string) (unlock func()) {
+// lock makes publications of the same list wait for each other, until ctx ends.
+func (h *Holder) lock(ctx context.Context, list string) (unlock func(), err error) {
 	h.mu.Lock()
 	turn, ok := h.publishing[list]
 	if !ok {
@@ -367,9 +371,10 @@ func (h *Holder) lock(list string) (unlock func()) {
 		h.publishing[list] = turn
 	}
 	h.mu.Unlock()
-	turn <- struct{}{}
-	return func() { <-turn }
+	select {
+	case turn <- struct{}{}:
+		return func() { <-turn }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("holder: waiting to publish: %w", ctx.Err())
+	}
 }
-
-// WithheldRules returns the rule ids of p's withheld records, sorted.
-func (p *Publication) WithheldRules() []string { return slices.Sorted(maps.Keys(p.Withheld)) }

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/passerelle/passerelle/gateway/agreement"
 	"github.com/passerelle/passerelle/gateway/audit/entry"
@@ -32,7 +33,7 @@ func (h *Holder) Terms(ctx context.Context, caller Caller) (*query.Terms, error)
 		if other, err := info.Agreement.Other(h.TrustDomain); err != nil || other.TrustDomain != caller.TrustDomain {
 			continue
 		}
-		at := query.AgreementTerms{Agreement: info.Agreement.ID, Digest: info.Digest, Status: status(info)}
+		at := query.AgreementTerms{Agreement: info.Agreement.ID, Digest: info.Digest, Status: facts.AgreementStatus(&info)}
 		for _, c := range info.Agreement.Held(h.TrustDomain) {
 			ct := query.CollectionTerms{Collection: c.Name}
 			last, err := h.Store.Published(ctx, caller.TrustDomain, c.Name)
@@ -54,21 +55,6 @@ func (h *Holder) Terms(ctx context.Context, caller Caller) (*query.Terms, error)
 		t.Agreements = append(t.Agreements, at)
 	}
 	return t, nil
-}
-
-// status returns the state of an agreement as peers see it.
-func status(info agreement.Info) query.AgreementStatus {
-	switch {
-	case info.Superseded:
-		return query.Superseded
-	case info.State == agreement.Active:
-		return query.Active
-	case info.State == agreement.NotYet:
-		return query.NotYet
-	case info.State == agreement.Suspended:
-		return query.Suspended
-	}
-	return query.Expired
 }
 
 // SyncTagSet sends the caller its tag sets of one collection: first the manifests
@@ -99,6 +85,9 @@ func (h *Holder) SyncTagSet(ctx context.Context, caller Caller, req query.SyncRe
 		}
 		if heads, err = h.heads(ctx, caller, req.Collection, c.Classes); err != nil {
 			return err
+		}
+		if len(heads) == 0 { // the chain was pruned: there is nothing to show
+			return query.Refuse(query.NotFound, errors.New("holder: nothing is published"))
 		}
 	}
 	head, err := h.header(ctx, caller, req, heads)
@@ -213,6 +202,22 @@ func (h *Holder) proved(ctx context.Context, req query.SyncRequest, heads []stor
 	return out, true, nil
 }
 
+// isOf reports whether the entry at index is about a query of the caller under an
+// agreement.
+func (h *Holder) isOf(ctx context.Context, index uint64, caller Caller, agreementID string) (bool, error) {
+	for e, err := range h.Shared.Entries(ctx, index, index+1) {
+		if err != nil {
+			return false, query.Refuse(query.AuditUnavailable, err)
+		}
+		return e.Entry.Agreement == agreementID && strings.HasPrefix(e.Entry.Asker, "spiffe://"+caller.TrustDomain+"/"), nil
+	}
+	return false, query.Refuse(query.AuditUnavailable, errMissing)
+}
+
+// errMissing is the cause of a refusal where the log lacks an entry that the store
+// knows of.
+var errMissing = errors.New("holder: an entry of the log is missing")
+
 // prove returns the entry at index with its proof.
 func (h *Holder) prove(ctx context.Context, index uint64) (*query.LogProof, error) {
 	proof, err := h.Shared.ProveInclusion(ctx, index)
@@ -225,7 +230,7 @@ func (h *Holder) prove(ctx context.Context, index uint64) (*query.LogProof, erro
 		}
 		return &query.LogProof{Entry: e.Bytes, Proof: proof}, nil
 	}
-	return nil, query.Refuse(query.AuditUnavailable, errors.New("holder: an entry of the log is missing"))
+	return nil, query.Refuse(query.AuditUnavailable, errMissing)
 }
 
 // checkpoint returns the latest checkpoint and its consistency with size.
@@ -263,7 +268,8 @@ func (h *Holder) Checkpoint(ctx context.Context, caller Caller, size uint64) (*q
 }
 
 // Prove proves that the decision about a query of the caller is in our shared
-// log. It returns nil if no checkpoint covers it yet.
+// log. It returns nil if no checkpoint covers it yet, and a refusal with
+// [query.NotFound] for a query that is not the caller's.
 func (h *Holder) Prove(ctx context.Context, caller Caller, agreementID string, id query.ID) (*query.LogProof, error) {
 	if !h.Peers.Active(caller.TrustDomain) {
 		return nil, query.Refuse(query.UnknownPeer, nil)
@@ -277,6 +283,15 @@ func (h *Holder) Prove(ctx context.Context, caller Caller, agreementID string, i
 	}
 	for _, leaf := range leaves {
 		if leaf.Kind != entry.KindDecision.String() {
+			continue
+		}
+		// Leaves are found by query id, which another neighbour may have taken too:
+		// nobody is shown the entry of somebody else's query.
+		theirs, err := h.isOf(ctx, leaf.Index, caller, agreementID)
+		if err != nil {
+			return nil, err
+		}
+		if !theirs {
 			continue
 		}
 		if leaf.Index >= h.Shared.Published() {
