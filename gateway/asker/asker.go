@@ -96,7 +96,7 @@ type Policy interface {
 	Decide(ctx context.Context, in policy.Input) (policy.Decision, error)
 }
 
-// Config is what an [Asker] is made of. All of it is required but Log.
+// Config is what an [Asker] is made of. All of it is required but Logger.
 type Config struct {
 	TrustDomain  string // ours
 	Gateway      string // our SPIFFE ID

@@ -16,6 +16,7 @@ import (
 	"github.com/passerelle/passerelle/gateway/agreement"
 	"github.com/passerelle/passerelle/gateway/audit"
 	"github.com/passerelle/passerelle/gateway/audit/entry"
+	"github.com/passerelle/passerelle/gateway/facts"
 	"github.com/passerelle/passerelle/gateway/query"
 	"github.com/passerelle/passerelle/gateway/record"
 	"github.com/passerelle/passerelle/gateway/store"
@@ -24,21 +25,24 @@ import (
 // errSync is the cause of every refusal of what a holder sent.
 var errSync = errors.New("asker: what the holder sent does not verify")
 
-// A SyncResult says what became of the copy of one collection.
+// A SyncResult says what became of the copy of one collection. It holds counts and
+// no content.
 type SyncResult struct {
 	Holder, Collection string
-	From, To           uint64 // list versions; 0 is none
-	Tags               uint64
-	Bytes              uint64         // received
+	From, To           uint64         // list versions; 0 is none
+	Tags               uint64         // in all classes, decoys included
+	Bytes              uint64         // of segments that were received
 	Refusal            *query.Refusal // why it failed; the old copy stays in use until it ends
 }
 
-// SyncProgress is told how many bytes of the segments have come, of how many.
+// SyncProgress is told how many bytes of the segments have come, of how many. It
+// may be nil. Calls do not overlap.
 type SyncProgress func(holder, collection string, done, total uint64)
 
 // Sync brings our copies of the neighbours' tag sets up to date: of one holder,
 // or of all if holder is empty, and likewise for the collection. It reports every
-// one, also those that failed.
+// one, also those that failed, in the order of the agreements. What had verified
+// when ctx ends stays; the rest fails.
 func (a *Asker) Sync(ctx context.Context, holder, collection string, progress SyncProgress) []SyncResult {
 	var results []SyncResult
 	seen := make(map[[2]string]bool)
@@ -82,7 +86,7 @@ func (a *Asker) Sync(ctx context.Context, holder, collection string, progress Sy
 func (a *Asker) sync(ctx context.Context, r *SyncResult, now time.Time, progress SyncProgress) error {
 	agreed, digest, err := a.Agreements.For(r.Holder, r.Collection, now)
 	if err != nil {
-		return query.Refuse(query.AgreementUnknown, err)
+		return query.Refuse(facts.AgreementReason(err), err)
 	}
 	c, err := agreed.Collection(r.Holder, r.Collection)
 	if err != nil {
@@ -207,7 +211,7 @@ func (s *syncing) header(ctx context.Context, h *query.SyncHeader) error {
 		if h.Classes[i].Class != class {
 			return invalid("classes are not those of the agreement")
 		}
-		m, err := s.chain(class, h.Classes[i].Manifests, h.Checkpoint.Checkpoint)
+		m, err := s.chain(ctx, class, h.Classes[i].Manifests, h.Checkpoint.Checkpoint)
 		if err != nil {
 			return err
 		}
@@ -234,7 +238,7 @@ const maxManifestLife = 8 * 24 * time.Hour
 
 // chain verifies the manifests of one class and returns the newest, which is the
 // one we have if there is no newer.
-func (s *syncing) chain(class string, manifests []query.PublishedManifest, checkpoint []byte) (*psi.Manifest, error) {
+func (s *syncing) chain(ctx context.Context, class string, manifests []query.PublishedManifest, checkpoint []byte) (*psi.Manifest, error) {
 	var prev *psi.Manifest
 	for i := range s.held {
 		if s.held[i].Class == class {
@@ -259,7 +263,7 @@ func (s *syncing) chain(class string, manifests []query.PublishedManifest, check
 		}
 		if prev != nil {
 			if err := psi.CheckSuccessor(prev, m); err != nil {
-				return nil, s.fork(m, manifests[i].Signed, err)
+				return nil, s.fork(ctx, m, manifests[i].Signed, err)
 			}
 		}
 		head := store.Head{Side: store.Accepted, Peer: s.r.Holder, Collection: s.c.Name, Class: class, Version: m.Version,
@@ -285,14 +289,11 @@ func (s *syncing) isOurs(class string, m *psi.Manifest) error {
 	if m.Info.Epoch == 1 && s.c.KeyCommitment != "" && fmt.Sprintf("%x", m.PublicKey) != s.c.KeyCommitment {
 		return invalid("public key is not the one in the agreement")
 	}
-	if int64(m.Count) > s.c.MaxRecords*maxKeysPerRecord {
+	if int64(m.Count) > s.c.MaxTags() {
 		return invalid("class %s has more tags than the agreement permits", class)
 	}
 	return nil
 }
-
-// maxKeysPerRecord is how many keys of one class a record may have on average.
-const maxKeysPerRecord = 8
 
 // proved checks that the hash of m is an entry of the holder's log, under the
 // given checkpoint.
@@ -315,9 +316,9 @@ func (s *syncing) proved(m *psi.Manifest, p *query.LogProof, checkpoint []byte) 
 }
 
 // fork reports a manifest that does not continue the chain. Storing it keeps it as
-// evidence: it is signed.
-func (s *syncing) fork(m *psi.Manifest, signed []byte, cause error) error {
-	err := s.a.Store.AdvanceHeads(context.Background(), store.Head{Side: store.Accepted, Peer: s.r.Holder,
+// evidence, because it is signed, also if the operator has gone away meanwhile.
+func (s *syncing) fork(ctx context.Context, m *psi.Manifest, signed []byte, cause error) error {
+	err := s.a.Store.AdvanceHeads(context.WithoutCancel(ctx), store.Head{Side: store.Accepted, Peer: s.r.Holder,
 		Collection: s.c.Name, Class: m.Info.Class, Version: m.Version, Epoch: m.Info.Epoch, Hash: m.Hash(),
 		Previous: m.Previous, Manifest: signed, Created: m.Created})
 	return invalid("%w", errors.Join(cause, err))
