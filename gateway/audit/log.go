@@ -655,19 +655,19 @@ func (l *Log) close(ctx context.Context) error {
 	}
 	// Wait for the checkpoint first: when it is there, no goroutine of the driver
 	// can write an older one over that of whoever opens the folder next.
-	for tick := time.NewTicker(10 * time.Millisecond); ; {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
 		p, err := l.readCheckpoint(ctx)
 		if err != nil {
 			return err
 		}
 		if p.Size >= l.size.Load() {
-			tick.Stop()
 			break
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			tick.Stop()
 			return fmt.Errorf("audit: closing before a checkpoint covers all entries: %w", ctx.Err())
 		}
 	}
