@@ -6,12 +6,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/passerelle/passerelle/gateway/agreement"
 	"github.com/passerelle/passerelle/gateway/audit/entry"
 	"github.com/passerelle/passerelle/gateway/facts"
+	"github.com/passerelle/passerelle/gateway/internal/together"
 	"github.com/passerelle/passerelle/gateway/officer"
 	"github.com/passerelle/passerelle/gateway/peer"
 	"github.com/passerelle/passerelle/gateway/query"
@@ -67,13 +67,11 @@ func (a *Asker) Ask(ctx context.Context, caller string, ask *Ask, signature []by
 	result.Targets = make([]TargetResult, len(targets))
 	runs := make([]*run, len(targets))
 	all := func(f func(i int)) {
-		var wg sync.WaitGroup
-		for i := range targets {
+		together.Do(len(targets), func(i int) {
 			if result.Targets[i].Refusal == nil {
-				wg.Go(func() { f(i) })
+				f(i)
 			}
-		}
-		wg.Wait()
+		})
 	}
 
 	// 2, and what must be durable before 3

@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	"github.com/passerelle/passerelle/crypto/oprf"
@@ -15,6 +14,7 @@ import (
 	"github.com/passerelle/passerelle/gateway/audit"
 	"github.com/passerelle/passerelle/gateway/audit/entry"
 	"github.com/passerelle/passerelle/gateway/facts"
+	"github.com/passerelle/passerelle/gateway/internal/together"
 	"github.com/passerelle/passerelle/gateway/officer"
 	"github.com/passerelle/passerelle/gateway/query"
 	"github.com/passerelle/passerelle/gateway/record"
@@ -143,10 +143,14 @@ func (a *Asker) query(ctx context.Context, r *run) (TargetResult, []Candidate) {
 	// which Recover closes as failed in both logs, and nobody has seen anything. What
 	// is written here takes as long for somebody as for nobody.
 	var unlogged error
-	var wg sync.WaitGroup
-	wg.Go(func() { unlogged = a.logOutcome(written, r, candidates) })
-	err = a.logReceipt(written, r, receipt, answer.Receipt)
-	wg.Wait()
+	together.Do(2, func(i int) {
+		switch i {
+		case 0:
+			unlogged = a.logOutcome(written, r, candidates)
+		case 1:
+			err = a.logReceipt(written, r, receipt, answer.Receipt)
+		}
+	})
 	if err != nil {
 		return fail(query.Refuse(query.AuditUnavailable, err))
 	}
@@ -480,11 +484,7 @@ func (a *Asker) blind(r *run) error {
 // be computed in parallel.
 func each(n int, f func(i int) error) error {
 	errs := make([]error, n)
-	var wg sync.WaitGroup
-	for i := range n {
-		wg.Go(func() { errs[i] = f(i) })
-	}
-	wg.Wait()
+	together.Do(n, func(i int) { errs[i] = f(i) })
 	for _, err := range errs {
 		if err != nil {
 			return err

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/passerelle/passerelle/crypto/oprf"
@@ -16,6 +15,7 @@ import (
 	"github.com/passerelle/passerelle/gateway/audit/entry"
 	"github.com/passerelle/passerelle/gateway/budget"
 	"github.com/passerelle/passerelle/gateway/facts"
+	"github.com/passerelle/passerelle/gateway/internal/together"
 	"github.com/passerelle/passerelle/gateway/query"
 	"github.com/passerelle/passerelle/gateway/record"
 	"github.com/passerelle/passerelle/gateway/store"
@@ -414,17 +414,17 @@ func (h *Holder) fail(ctx context.Context, r *run, cause error) error {
 // has one element in each batch, so the batches are computed at the same time.
 func (h *Holder) evaluate(r *run) (*query.Answer, error) {
 	answer := &query.Answer{ID: r.req.ID, Batches: make([]query.AnswerBatch, len(r.req.Batches))}
-	errs := make([]error, len(r.req.Batches))
-	var wg sync.WaitGroup
+	servers := make([]*oprf.Server, len(r.req.Batches))
 	for i := range r.req.Batches {
-		server, err := h.Keys.Server(r.collection.Name, r.req.Batches[i].Epoch)
-		if err != nil {
-			errs[i] = query.Refuse(query.ListStale, err)
-			break
+		var err error
+		if servers[i], err = h.Keys.Server(r.collection.Name, r.req.Batches[i].Epoch); err != nil {
+			return nil, query.Refuse(query.ListStale, err)
 		}
-		wg.Go(func() { answer.Batches[i], errs[i] = h.evaluateBatch(r, server, &r.req.Batches[i]) })
 	}
-	wg.Wait()
+	errs := make([]error, len(r.req.Batches))
+	together.Do(len(r.req.Batches), func(i int) {
+		answer.Batches[i], errs[i] = h.evaluateBatch(r, servers[i], &r.req.Batches[i])
+	})
 	for _, err := range errs {
 		if err != nil {
 			return nil, err

@@ -44,7 +44,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -57,6 +56,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/tap"
 
+	"github.com/passerelle/passerelle/gateway/internal/together"
 	"github.com/passerelle/passerelle/gateway/query"
 )
 
@@ -244,12 +244,12 @@ func (g *guard) run(ctx context.Context, method string, stream bool, end context
 			g.panics(method)
 			// Of the value only what cannot hold content: a panic may print what it
 			// was working on.
-			text := fmt.Sprintf("%T", v)
-			if re, ok := v.(runtime.Error); ok {
-				text = re.Error()
+			stack := debug.Stack()
+			if p, ok := v.(*together.Panic); ok {
+				stack = p.Stack()
 			}
-			log.ErrorContext(ctx, "panic", "method", method, "stack", string(debug.Stack()))
-			err = query.Refuse(query.Internal, errors.New("rpc: panic: "+text))
+			log.ErrorContext(ctx, "panic", "method", method, "stack", string(stack))
+			err = query.Refuse(query.Internal, errors.New("rpc: panic: "+together.Text(v)))
 		}
 	}()
 	ctx, done, attrs, err := g.admit(ctx, method)
