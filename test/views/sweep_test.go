@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf16"
@@ -180,8 +181,17 @@ func (s *sweeper) hashes(label string, b []byte) {
 	}
 }
 
-// secret adds a key: raw from its beginning, from its middle, and encoded.
+// secret adds a key: raw from its beginning, from its middle, encoded, and as a text
+// that is quoted.
 func (s *sweeper) secret(label string, key []byte) {
+	// Up to a byte that no letter goes on from.
+	for i := 8; i < len(key); i++ {
+		if key[i] < 0x80 {
+			quoted := strconv.Quote(string(key[:i]))
+			s.exact.add(needle{label + ", quoted", []byte(quoted[1 : len(quoted)-1]), false})
+			break
+		}
+	}
 	s.exact.add(needle{label, key[:8], false})
 	s.exact.add(needle{label + ", middle", key[len(key)/2:][:8], false})
 	s.binary(label, key[:12])

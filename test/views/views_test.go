@@ -16,6 +16,7 @@ import (
 	"github.com/passerelle/passerelle/crypto/oprf"
 	"github.com/passerelle/passerelle/crypto/psi"
 	"github.com/passerelle/passerelle/examples/fiction"
+	"github.com/passerelle/passerelle/gateway"
 	"github.com/passerelle/passerelle/gateway/asker"
 	"github.com/passerelle/passerelle/gateway/inspect"
 	"github.com/passerelle/passerelle/gateway/officer"
@@ -101,11 +102,24 @@ legal_bases:
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
+	return newWorldWith(t, nil)
+}
+
+// newWorldWith makes a world whose configurations are changed by configure.
+func newWorldWith(t testing.TB, configure func(code string, c *gateway.Config)) *world {
+	t.Helper()
 	dir := tempDir(t)
 	w := &world{lists: make(map[string][]record.Record)}
-	w.utopia = newNation(t, dir, "Utopia", fiction.Utopia, nil)
-	w.valdera = newNation(t, dir, "Valdera", fiction.Valdera, nil)
-	w.norlanda = newNation(t, dir, "Norlanda", fiction.Norlanda, nil)
+	found := func(name, code string) *nation {
+		return newNation(t, dir, name, code, func(c *gateway.Config) {
+			if configure != nil {
+				configure(code, c)
+			}
+		})
+	}
+	w.utopia = found("Utopia", fiction.Utopia)
+	w.valdera = found("Valdera", fiction.Valdera)
+	w.norlanda = found("Norlanda", fiction.Norlanda)
 	t.Cleanup(func() {
 		for _, n := range w.all() {
 			n.shut(t)
@@ -125,7 +139,11 @@ func newWorld(t testing.TB) *world {
 	}
 	for _, pair := range [][2]*nation{{w.utopia, w.valdera}, {w.utopia, w.norlanda}, {w.norlanda, w.valdera}} {
 		federate(t, pair[0], pair[1])
-		agree(t, strings.ToLower(pair[0].name+"-"+pair[1].name), pair[0], pair[1], watchlistDraft)
+		draft := watchlistDraft
+		if pair[0] == w.norlanda {
+			draft += "budget: {per_day: 40, burst: 40}\n"
+		}
+		agree(t, strings.ToLower(pair[0].name+"-"+pair[1].name), pair[0], pair[1], draft)
 	}
 	for _, n := range []*nation{w.utopia, w.norlanda} {
 		if refused := n.sync(t); len(refused) > 0 {
