@@ -6,7 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/passerelle/passerelle/crypto/oprf"
@@ -14,6 +17,7 @@ import (
 	"github.com/passerelle/passerelle/gateway/agreement"
 	"github.com/passerelle/passerelle/gateway/audit/entry"
 	"github.com/passerelle/passerelle/gateway/facts"
+	"github.com/passerelle/passerelle/gateway/internal/together"
 	"github.com/passerelle/passerelle/gateway/query"
 	"github.com/passerelle/passerelle/gateway/record"
 	"github.com/passerelle/passerelle/gateway/store"
@@ -103,7 +107,10 @@ func (h *Holder) Publish(ctx context.Context, asker, collection string, progress
 		return nil, err
 	}
 	b := &build{h: h, a: a, digest: digest, c: c, asker: asker, epoch: epoch, now: now, progress: progress,
-		out: Publication{Asker: asker, Collection: collection, Epoch: epoch, Withheld: make(map[string]int)}}
+		out:     Publication{Asker: asker, Collection: collection, Epoch: epoch, Withheld: make(map[string]int)},
+		decided: make(map[[32]byte]policy.Decision)}
+	b.agreed = facts.Agreement(a, digest, false)
+	b.self, b.peer = facts.Gateway(a, h.TrustDomain, h.Gateway), facts.Gateway(a, asker, b.gateway())
 	if err := b.previous(ctx); err != nil || b.out.Unchanged {
 		return &b.out, err
 	}
@@ -185,6 +192,12 @@ type build struct {
 	heads    map[string][32]byte // manifest hash before, by class
 	basis    store.Publication   // everything the sets depend on
 	out      Publication
+
+	agreed     policy.Agreement // what is the same for every record
+	self, peer policy.Gateway
+
+	mu      sync.Mutex // guards decided
+	decided map[[32]byte]policy.Decision
 }
 
 // previous reads the version that is published now, and finds out whether it is
@@ -220,49 +233,68 @@ func (b *build) previous(ctx context.Context) error {
 	return nil
 }
 
+// A judged is one record, and what became of it.
+type judged struct {
+	id      string
+	weight  uint16
+	kind    uint8
+	instr   uint8
+	keys    []record.Key
+	allowed bool
+	denials []policy.Denial
+}
+
+const (
+	// judgedAtOnce is how many records are read before they are decided about, on all
+	// cores.
+	judgedAtOnce = 1024
+
+	// maxDecided bounds the decisions that are remembered while a set is built. Facts
+	// with dates are nearly as many as records.
+	maxDecided = 4096
+)
+
 // records asks the publish door about every record of the collection and returns
 // the lookup keys of those it lets through, by class.
 func (b *build) records(ctx context.Context) (map[string][]psi.Record, error) {
-	type kept struct {
-		id     string
-		weight uint16
-		kind   uint8
-		instr  uint8
-		keys   []record.Key
+	var all []judged
+	waiting := make([]store.RecordRow, 0, judgedAtOnce)
+	decide := func() error {
+		results, err := b.judge(ctx, waiting)
+		if err != nil {
+			return err
+		}
+		b.out.Records += len(waiting)
+		waiting = waiting[:0]
+		for i := range results {
+			r := &results[i]
+			switch {
+			case !r.allowed:
+				for _, n := range r.denials {
+					b.out.Withheld[n.Rule]++
+				}
+				continue
+			case len(r.keys) == 0:
+				b.out.WithoutKeys++
+			default:
+				all = append(all, *r)
+			}
+			b.out.Published++
+		}
+		return nil
 	}
-	var all []kept
-	decided := make(map[[32]byte]policy.Decision) // equal facts get equal decisions
 	for row, err := range b.h.Store.Records(ctx, b.c.Name) {
 		if err != nil {
 			return nil, err
 		}
-		b.out.Records++
-		var r record.Record
-		if err := json.Unmarshal(row.JSON, &r); err != nil {
-			return nil, fmt.Errorf("holder: stored record %d: %w", b.out.Records, err)
-		}
-		in := b.input(&r, &row)
-		_, digest := in.Stored()
-		d, ok := decided[digest]
-		if !ok {
-			if d, err = b.h.Policy.Decide(ctx, in); err != nil {
-				return nil, fmt.Errorf("holder: publish door: %w", err)
+		if waiting = append(waiting, row); len(waiting) == judgedAtOnce {
+			if err := decide(); err != nil {
+				return nil, err
 			}
-			decided[digest] = d
 		}
-		if !d.Allowed() {
-			for _, n := range d.Denials() {
-				b.out.Withheld[n.Rule]++
-			}
-			continue
-		}
-		b.out.Published++
-		keys := r.Keys()
-		if len(keys) == 0 {
-			b.out.WithoutKeys++
-			continue
-		}
-		all = append(all, kept{id: r.ID, weight: r.Weight, kind: r.AlertKind, instr: r.Instruction, keys: keys})
+	}
+	if err := decide(); err != nil {
+		return nil, err
 	}
 
 	rows := make([]store.HandleRow, len(all))
@@ -292,13 +324,72 @@ func (b *build) records(ctx context.Context) (map[string][]psi.Record, error) {
 	return keys, nil
 }
 
+// judge decides about records, and makes the keys of those that are let through. It
+// returns one judged per row, in their order.
+func (b *build) judge(ctx context.Context, rows []store.RecordRow) ([]judged, error) {
+	results := make([]judged, len(rows))
+	workers := min(runtime.GOMAXPROCS(0), len(rows))
+	errs := make([]error, workers)
+	var next atomic.Int64
+	together.Do(workers, func(w int) {
+		for errs[w] == nil {
+			i := int(next.Add(1)) - 1
+			if i >= len(rows) {
+				return
+			}
+			if results[i], errs[w] = b.judgeOne(ctx, &rows[i]); errs[w] != nil {
+				errs[w] = fmt.Errorf("holder: record %d: %w", b.out.Records+i+1, errs[w])
+			}
+		}
+	})
+	return results, errors.Join(errs...)
+}
+
+func (b *build) judgeOne(ctx context.Context, row *store.RecordRow) (judged, error) {
+	var r record.Record
+	if err := json.Unmarshal(row.JSON, &r); err != nil {
+		return judged{}, errors.New("it cannot be read") // the text of the error may quote it
+	}
+	d, err := b.decide(ctx, b.input(&r, row))
+	if err != nil {
+		return judged{}, fmt.Errorf("publish door: %w", err)
+	}
+	if !d.Allowed() {
+		return judged{denials: d.Denials()}, nil
+	}
+	return judged{id: r.ID, weight: r.Weight, kind: r.AlertKind, instr: r.Instruction, keys: r.Keys(), allowed: true}, nil
+}
+
+// decide asks the publish door, but for facts about which it was asked before: equal
+// facts get equal decisions.
+func (b *build) decide(ctx context.Context, in policy.Input) (policy.Decision, error) {
+	in = facts.Encode(in)
+	_, digest := in.Stored()
+	b.mu.Lock()
+	d, ok := b.decided[digest]
+	b.mu.Unlock()
+	if ok {
+		return d, nil
+	}
+	d, err := b.h.Policy.Decide(ctx, in)
+	if err != nil {
+		return policy.Decision{}, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.decided) < maxDecided {
+		b.decided[digest] = d
+	}
+	return d, nil
+}
+
 // input returns the facts of a record for the door `publish`.
 func (b *build) input(r *record.Record, row *store.RecordRow) policy.PublishInput {
 	return policy.PublishInput{
 		Now:        policy.NewTime(b.now),
-		Agreement:  facts.Agreement(b.a, b.digest, false),
-		Self:       facts.Gateway(b.a, b.h.TrustDomain, b.h.Gateway),
-		Peer:       facts.Gateway(b.a, b.asker, b.gateway()),
+		Agreement:  b.agreed,
+		Self:       b.self,
+		Peer:       b.peer,
 		Collection: b.c.Name,
 		Category:   b.c.Category,
 		Record: policy.Record{
