@@ -30,14 +30,15 @@ type Config struct {
 	// Country is our ICAO 9303 code of three letters, such as UTO. Required.
 	Country string `yaml:"country"`
 
-	// Agency is our agency's name for people. Required.
+	// Agency is our agency's name for people, at most 128 bytes. Required.
 	Agency string `yaml:"agency"`
 
-	// AgencyCode is our agency's code in agreements, such as uto-bp:
-	// a to z, digits, dots, dashes. Required.
+	// AgencyCode is our agency's code in agreements, such as uto-bp: 1 to 64 small
+	// letters, digits, dots, dashes, underscores. Required.
 	AgencyCode string `yaml:"agency_code"`
 
-	// Gateway is this gateway's name in its SPIFFE ID. Empty means "main".
+	// Gateway is this gateway's name in its SPIFFE ID, 1 to 64 letters, digits, dots,
+	// dashes, underscores. Empty means "main".
 	Gateway string `yaml:"gateway"`
 
 	// Listen is the TCP address on which neighbours' gateways reach us, as
@@ -87,7 +88,7 @@ type Config struct {
 	WorkloadAPI string `yaml:"workload_api"`
 
 	// MaxQueries bounds the queries answered at one time; more wait for a
-	// moment and are then refused as OVERLOADED. Zero means 64.
+	// moment and are then refused as OVERLOADED. Zero means 64. At most 10000.
 	MaxQueries int `yaml:"max_queries"`
 
 	// Telemetry is off by default.
@@ -96,7 +97,8 @@ type Config struct {
 
 // CollectionConfig is one list that we may share.
 type CollectionConfig struct {
-	// Name is the collection's name in agreements. Required.
+	// Name is the collection's name in agreements, 1 to 64 letters, digits, dots,
+	// dashes, underscores. Required.
 	Name string `yaml:"name"`
 
 	// Category is the data category of its records, such as watchlist or
@@ -119,8 +121,10 @@ type TelemetryConfig struct {
 	Prometheus string `yaml:"prometheus"`
 }
 
-// LoadConfig reads the configuration file at path. Relative paths in it are
-// relative to its folder. It returns every fault, not only the first.
+// LoadConfig reads the configuration file at path and fills in the defaults.
+// Relative paths in it are relative to its folder, but those of Socket and Wrapping
+// to Data. It returns an error wrapping that of package fs if the file cannot be
+// read, and otherwise one with every fault, not only the first.
 func LoadConfig(path string) (*Config, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {
@@ -128,23 +132,34 @@ func LoadConfig(path string) (*Config, error) {
 	}
 	c, err := ParseConfig(b)
 	if err != nil {
-		return nil, fmt.Errorf("gateway: %s: %w", filepath.Base(path), err)
+		return nil, fmt.Errorf("%w, in %s", err, filepath.Base(path))
 	}
 	dir, err := filepath.Abs(filepath.Dir(path))
 	if err != nil {
 		return nil, fmt.Errorf("gateway: %w", err)
 	}
 	c.resolve(dir)
-	return c, c.Validate()
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
-// ParseConfig parses the YAML of a configuration file.
+// ParseConfig parses the YAML of a configuration file: one document, without keys
+// that are not those of Config. An empty one is the zero Config. It fills in no
+// defaults and checks no values, see [LoadConfig].
 func ParseConfig(b []byte) (*Config, error) {
 	d := yaml.NewDecoder(bytes.NewReader(b))
 	d.KnownFields(true)
 	var c Config
-	if err := d.Decode(&c); err != nil && !errors.Is(err, io.EOF) {
-		return nil, err
+	switch err := d.Decode(&c); {
+	case errors.Is(err, io.EOF):
+		return &Config{}, nil
+	case err != nil:
+		return nil, fmt.Errorf("gateway: config: %w", err)
+	}
+	if err := d.Decode(new(Config)); !errors.Is(err, io.EOF) {
+		return nil, errors.New("gateway: config: more than one document")
 	}
 	return &c, nil
 }
@@ -187,7 +202,12 @@ var (
 	countryCode = regexp.MustCompile(`^[A-Z]{3}$`)
 )
 
-// Validate reports everything that is wrong with c, not only the first thing.
+// isSegment reports whether s may be part of a SPIFFE ID, and the name of a folder:
+// "." and ".." are neither (SPIFFE-ID, Section 2.2).
+func isSegment(s string) bool { return pathSegment.MatchString(s) && s != "." && s != ".." }
+
+// Validate reports everything that is wrong with c, not only the first thing, in
+// the order of the fields.
 func (c *Config) Validate() error {
 	var errs []error
 	bad := func(field, format string, args ...any) {
@@ -205,12 +225,16 @@ func (c *Config) Validate() error {
 	if !code.MatchString(c.AgencyCode) {
 		bad("agency_code", "%q: 1 to 64 small letters, digits, dots, dashes, underscores", c.AgencyCode)
 	}
-	if !pathSegment.MatchString(c.Gateway) {
+	if !isSegment(c.Gateway) {
 		bad("gateway", "%q: 1 to 64 letters, digits, dots, dashes, underscores", c.Gateway)
 	}
-	for field, addr := range map[string]string{"listen": c.Listen, "endpoint": c.Endpoint} {
-		if _, _, err := net.SplitHostPort(addr); err != nil {
-			bad(field, "%q is not host:port", addr)
+	for _, a := range []struct {
+		field, addr string
+		optional    bool
+	}{{"listen", c.Listen, false}, {"endpoint", c.Endpoint, false}, {"telemetry.otlp", c.Telemetry.OTLP, true},
+		{"telemetry.prometheus", c.Telemetry.Prometheus, true}} {
+		if _, _, err := net.SplitHostPort(a.addr); err != nil && (a.addr != "" || !a.optional) {
+			bad(a.field, "%q is not host:port", a.addr)
 		}
 	}
 	if len(c.Socket) > 100 {
@@ -224,7 +248,7 @@ func (c *Config) Validate() error {
 	}
 	names := make(map[string]bool)
 	for _, l := range c.Collections {
-		if !pathSegment.MatchString(l.Name) || names[l.Name] {
+		if !isSegment(l.Name) || names[l.Name] {
 			bad("collections", "name %q is malformed or there twice", l.Name)
 		}
 		if l.Category == "" {
@@ -241,7 +265,7 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
-// ID returns our gateway's SPIFFE ID.
+// ID returns our gateway's SPIFFE ID. It is only one if c is valid.
 func (c *Config) ID() string { return "spiffe://" + c.TrustDomain + "/gateway/" + c.Gateway }
 
 // YAML returns c as a configuration file, without the fields that are zero.

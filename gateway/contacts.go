@@ -16,8 +16,9 @@ import (
 // contacts is what the last exchanges with the neighbours have shown, for
 // operators. It lives in memory: a gateway that starts has met nobody yet.
 type contacts struct {
-	mu sync.Mutex
-	of map[string]admin.Contact // by trust domain
+	mu     sync.Mutex
+	of     map[string]admin.Contact // by trust domain
+	broken map[[2]string]bool       // by trust domain and collection: what came last did not verify
 }
 
 func (c *contacts) get(trustDomain string) admin.Contact {
@@ -26,12 +27,16 @@ func (c *contacts) get(trustDomain string) admin.Contact {
 	return c.of[trustDomain]
 }
 
-func (c *contacts) put(trustDomain string, contact admin.Contact) {
+// change changes what is known of a neighbour. Nothing else changes it meanwhile,
+// so that what two exchanges have shown at the same time is both kept.
+func (c *contacts) change(trustDomain string, f func(*admin.Contact)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.of == nil {
 		c.of = make(map[string]admin.Contact)
 	}
+	contact := c.of[trustDomain]
+	f(&contact)
 	c.of[trustDomain] = contact
 }
 
@@ -43,8 +48,6 @@ const maxSkew = 30 * time.Second
 // version that is missing, or a gateway that is down is seen before an officer
 // meets it.
 func (g *Gateway) greet(ctx context.Context, trustDomain string) {
-	contact := g.contacts.get(trustDomain)
-	defer func() { g.contacts.put(trustDomain, contact) }()
 	n, err := g.directory.Neighbour(trustDomain)
 	if err != nil {
 		return
@@ -52,12 +55,23 @@ func (g *Gateway) greet(ctx context.Context, trustDomain string) {
 	before := g.now()
 	terms, err := n.Terms(ctx)
 	now := g.now()
-	if err != nil {
-		contact.State = admin.PeerUnreachable
-		contact.Sentence = fmt.Sprintf("It does not answer (%s): check its address, the network, and that it has accepted our newest invite.",
-			query.ReasonOf(err))
-		return
+	if ctx.Err() != nil {
+		return // we are the ones who hung up
 	}
+	g.contacts.change(trustDomain, func(contact *admin.Contact) {
+		if err != nil {
+			contact.State = admin.PeerUnreachable
+			contact.Sentence = fmt.Sprintf("It does not answer (%s): check its address, the network, and that it has accepted our newest invite.",
+				query.ReasonOf(err))
+			return
+		}
+		greeted(contact, terms, before, now)
+	})
+}
+
+// greeted notes the terms of a neighbour, for which it was asked between before and
+// now.
+func greeted(contact *admin.Contact, terms *query.Terms, before, now time.Time) {
 	contact.LastSeen, contact.Software = now, terms.Software
 	// Its clock was read between our two readings.
 	contact.Skew = terms.Time.Sub(before.Add(now.Sub(before) / 2))
@@ -70,7 +84,7 @@ func (g *Gateway) greet(ctx context.Context, trustDomain string) {
 	}
 	switch {
 	case contact.State == admin.PeerDistrusted:
-		// It stays so until a synchronisation verifies.
+		// It stays so until that list verifies.
 	case contact.Protocol == 0 || contact.Normalisation == 0:
 		contact.State = admin.PeerIncompatible
 		contact.Sentence = "No version in common: " + upgrade(terms)
@@ -84,23 +98,41 @@ func (g *Gateway) greet(ctx context.Context, trustDomain string) {
 
 // upgrade says which side is behind.
 func upgrade(t *query.Terms) string {
-	if slices.Max(append(t.Protocols, 0)) > query.Protocol || slices.Max(append(t.Normalisations, 0)) > record.Version {
+	newer := func(list []uint16, ours uint16) bool {
+		return slices.ContainsFunc(list, func(v uint16) bool { return v > ours })
+	}
+	if newer(t.Protocols, query.Protocol) || newer(t.Normalisations, record.Version) {
 		return "this gateway must be upgraded."
 	}
 	return "the neighbour must upgrade."
 }
 
-// synced notes what a synchronisation has shown of a neighbour.
-func (g *Gateway) synced(trustDomain string, refusal *query.Refusal) {
-	contact := g.contacts.get(trustDomain)
-	switch {
-	case refusal == nil && contact.State == admin.PeerDistrusted:
-		contact.State, contact.Sentence = admin.PeerOK, ""
-	case refusal != nil && refusal.Reason == query.PeerInvalid:
-		contact.State = admin.PeerDistrusted
-		contact.Sentence = "What it sent does not verify, and nothing of it is used: see the log of this gateway, keep it, and talk to the neighbour."
-	}
-	g.contacts.put(trustDomain, contact)
+// synced notes what the synchronisation of one collection has shown of a neighbour:
+// refusal says why it failed, and is nil if everything verified. A list that
+// verifies does not excuse another one that did not.
+func (c *contacts) synced(trustDomain, collection string, refusal *query.Refusal) {
+	c.change(trustDomain, func(contact *admin.Contact) {
+		switch key := [2]string{trustDomain, collection}; {
+		case refusal == nil:
+			delete(c.broken, key)
+		case refusal.Reason == query.PeerInvalid:
+			if c.broken == nil {
+				c.broken = make(map[[2]string]bool)
+			}
+			c.broken[key] = true
+		}
+		broken := false
+		for key := range c.broken {
+			broken = broken || key[0] == trustDomain
+		}
+		switch {
+		case broken:
+			contact.State = admin.PeerDistrusted
+			contact.Sentence = "What it sent does not verify, and nothing of it is used: see the log of this gateway, keep it, and talk to the neighbour."
+		case contact.State == admin.PeerDistrusted:
+			contact.State, contact.Sentence = admin.PeerOK, ""
+		}
+	})
 }
 
 // greetAll greets all neighbours.

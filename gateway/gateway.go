@@ -29,13 +29,11 @@ package gateway
 import (
 	"context"
 	"crypto/ed25519"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -121,6 +119,9 @@ type Gateway struct {
 
 // New opens everything that a gateway needs, and its listeners. The caller must
 // call Serve, or Close if it does not. If New fails, nothing is left open.
+//
+// It returns an error wrapping [store.ErrLocked] if another gateway, of this
+// process or another one, has the data folder open.
 func New(ctx context.Context, c *Config, o Options) (_ *Gateway, err error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
@@ -134,7 +135,9 @@ func New(ctx context.Context, c *Config, o Options) (_ *Gateway, err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, g.Close(context.WithoutCancel(ctx)))
+			closing, cancel := closeContext(ctx)
+			defer cancel()
+			err = errors.Join(err, g.Close(closing))
 		}
 	}()
 	for _, open := range []func(context.Context) error{
@@ -150,7 +153,19 @@ func New(ctx context.Context, c *Config, o Options) (_ *Gateway, err error) {
 // onClose adds what Close must do.
 func (g *Gateway) onClose(f func(context.Context) error) { g.closers = append(g.closers, f) }
 
-// Close closes everything that is open, in the opposite order of opening.
+// closeTimeout is how long a gateway may take to close: without a limit, a log whose
+// disk is full would wait for its last checkpoint for ever.
+const closeTimeout = 30 * time.Second
+
+// closeContext returns a context for Close after ctx has ended.
+func closeContext(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+}
+
+// Close closes everything that is open, in the opposite order of opening, and
+// gives up waiting when ctx ends; then it closes the rest all the same and returns
+// an error. It is for a Gateway that does not serve: Serve closes by itself. A
+// second call does nothing.
 func (g *Gateway) Close(ctx context.Context) error {
 	var errs []error
 	for i := len(g.closers) - 1; i >= 0; i-- {
@@ -390,7 +405,7 @@ func (d *directory) StatementKey(trustDomain string) (ed25519.PublicKey, error) 
 	if err != nil {
 		return nil, err
 	}
-	return publicKey(p.SigningKey)
+	return peer.PublicKey(p.SigningKey)
 }
 
 // LogKey implements asker.Directory.
@@ -447,18 +462,4 @@ func (d *directory) close() error {
 	}
 	clear(d.clients)
 	return errors.Join(errs...)
-}
-
-// publicKey returns the Ed25519 key of a verifier key (c2sp.org/signed-note):
-// name, hash and the base64 of an algorithm byte and the key, joined by "+".
-func publicKey(verifierKey string) (ed25519.PublicKey, error) {
-	parts := strings.SplitN(verifierKey, "+", 3)
-	if len(parts) != 3 {
-		return nil, errors.New("gateway: malformed verifier key")
-	}
-	b, err := base64.StdEncoding.DecodeString(parts[2])
-	if err != nil || len(b) != 1+ed25519.PublicKeySize || b[0] != 1 {
-		return nil, errors.New("gateway: malformed verifier key")
-	}
-	return ed25519.PublicKey(b[1:]), nil
 }

@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/passerelle/passerelle/gateway/asker"
@@ -36,8 +37,9 @@ func (g *Gateway) openTelemetry(ctx context.Context) error {
 	}
 	g.telemetry = t
 	g.onClose(t.Close)
-	g.opts.ServerOptions = append(g.opts.ServerOptions, t.ServerOptions()...)
-	g.opts.DialOptions = append(g.opts.DialOptions, t.DialOptions()...)
+	// Not appended in place: the caller may give the same Options to another gateway.
+	g.opts.ServerOptions = slices.Concat(g.opts.ServerOptions, t.ServerOptions())
+	g.opts.DialOptions = slices.Concat(g.opts.DialOptions, t.DialOptions())
 	return nil
 }
 

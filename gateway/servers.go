@@ -97,14 +97,19 @@ func listenSocket(path string) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l, os.Chmod(path, 0o600)
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
 }
 
-// Endpoint returns the address on which neighbours reach us.
+// Endpoint returns the address on which neighbours reach us, as host:port, as this
+// machine has it.
 func (g *Gateway) Endpoint() string { return g.servers.peerSocket.Addr().String() }
 
 // Serve answers neighbours and officers until ctx ends or a listener fails, and
-// then closes the gateway: calls under way are given a moment to end.
+// then closes the gateway: calls under way are given ten seconds to end. It returns
+// nil if ctx was cancelled and everything closed. It must be called once.
 func (g *Gateway) Serve(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -128,7 +133,9 @@ func (g *Gateway) Serve(ctx context.Context) error {
 		stop(s)
 	}
 	wg.Wait()
-	err := g.Close(context.WithoutCancel(ctx))
+	closing, cancelClosing := closeContext(ctx)
+	defer cancelClosing()
+	err := g.Close(closing)
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		err = errors.Join(cause, err)
 	}
@@ -235,7 +242,7 @@ func (g *Gateway) sync(ctx context.Context, holder, collection string, progress 
 	})
 	seen := make(map[string]bool)
 	for _, r := range results {
-		g.synced(r.Holder, r.Refusal)
+		g.contacts.synced(r.Holder, r.Collection, r.Refusal)
 		if !seen[r.Holder] && g.federation.Active(r.Holder) {
 			seen[r.Holder] = true
 			g.greet(ctx, r.Holder)
