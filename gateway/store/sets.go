@@ -67,7 +67,7 @@ func (s *Store) advance(ctx context.Context, heads []Head, then func(*tx) error)
 		h := &heads[i]
 		if h.Side != Published && h.Side != Accepted || h.Peer == "" || h.Class == "" || h.Version == 0 ||
 			h.Side != heads[0].Side || h.Peer != heads[0].Peer || h.Collection != heads[0].Collection ||
-			(h.Version == 1) != (h.Previous == [32]byte{}) {
+			h.Version == 1 && h.Previous != [32]byte{} {
 			return fmt.Errorf("%w: manifest %d", ErrInvalid, i)
 		}
 	}
@@ -139,7 +139,9 @@ func (t *tx) advance(h *Head) (uint64, error) {
 		// The segments may have been dropped since, see DropSets.
 		return uint64(version), t.putSegments(h)
 	}
-	if h.Version != uint64(version)+1 {
+	// A class that was added later has its first manifest at a later version.
+	first := version == 0 && h.Previous == [32]byte{}
+	if h.Version != uint64(version)+1 && !first {
 		return 0, fmt.Errorf("%w: version %d after %d", ErrGap, h.Version, version)
 	}
 	if version > 0 && string(hash) != string(h.Previous[:]) {

@@ -898,13 +898,15 @@ func testHeads(t *testing.T, s *store.Store) {
 		"no side":                func(h *store.Head) { h.Side = 0 },
 		"version 0":              func(h *store.Head) { h.Version = 0 },
 		"first with predecessor": func(h *store.Head) { h.Version = 1 },
-		"no predecessor":         func(h *store.Head) { h.Previous = [32]byte{} },
 		"no class":               func(h *store.Head) { h.Class = "" },
 	} {
 		h := next(t, s, doc3, "four")
 		change(&h)
 		is(t, name, s.AdvanceHeads(ctx, h), store.ErrInvalid)
 	}
+	forgotten := next(t, s, doc3, "four")
+	forgotten.Previous = [32]byte{}
+	is(t, "no predecessor", s.AdvanceHeads(ctx, forgotten), store.ErrFork)
 	is(t, "nothing", s.AdvanceHeads(ctx), store.ErrInvalid)
 	mixed := next(t, s, doc3, "four")
 	mixed.Peer = "c.example"
