@@ -10,6 +10,7 @@ import (
 	"github.com/passerelle/passerelle/crypto/psi"
 	"github.com/passerelle/passerelle/gateway/query"
 	"github.com/passerelle/passerelle/gateway/store"
+	"github.com/passerelle/passerelle/policy"
 )
 
 // identityThreshold is the code of the least evidence weight in an agreement's
@@ -52,10 +53,13 @@ func match(r *run, outputs map[string][]oprf.Output) []Candidate {
 			}
 		}
 	}
-	least := uint32(r.t.agreement.Thresholds[identityThreshold])
+	least := int64(r.t.agreement.Thresholds[identityThreshold])
+	if limit, ok := r.decision.Limits()[policy.MatchThreshold]; ok {
+		least = max(least, limit)
+	}
 	var candidates []Candidate
 	for _, c := range found {
-		if c.Weight >= least {
+		if int64(c.Weight) >= least {
 			candidates = append(candidates, *c)
 		}
 	}

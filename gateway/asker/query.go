@@ -86,11 +86,6 @@ func (a *Asker) prepare(ctx context.Context, r *run) *query.Refusal {
 	if refusal := a.decide(ctx, r); refusal != nil {
 		return refusal
 	}
-	// Codes travel, so nothing else may be in their place.
-	codes := &query.Facts{Purpose: r.ask.Purpose, LegalBasis: r.ask.LegalBasis, OffenceClass: r.ask.OffenceClass, Urgency: urgency(r.ask)}
-	if err := facts.CheckCodes(r.t.agreement, a.TrustDomain, codes); err != nil {
-		return query.Refuse(query.Malformed, err)
-	}
 	return a.sealIntent(r)
 }
 
@@ -202,10 +197,18 @@ func (a *Asker) decide(ctx context.Context, r *run) *query.Refusal {
 		a.log.ErrorContext(ctx, "policy evaluation failed", "query_id", r.id.String(), "err", err)
 	}
 	r.decision = d
-	if d.Allowed() {
+	var refusal *query.Refusal
+	// Codes travel, so nothing else may be in their place.
+	codes := &query.Facts{Purpose: r.ask.Purpose, LegalBasis: r.ask.LegalBasis, OffenceClass: r.ask.OffenceClass, Urgency: urgency(r.ask)}
+	if unable := facts.Able(policy.Ask, d); unable != nil {
+		refusal = query.Refuse(query.PolicyUnavailable, unable)
+	} else if !d.Allowed() {
+		refusal = facts.Refusal(d, err)
+	} else if err := facts.CheckCodes(r.t.agreement, a.TrustDomain, codes); err != nil {
+		refusal = query.Refuse(query.Malformed, err)
+	} else {
 		return nil
 	}
-	refusal := facts.Refusal(d, err)
 	// The facts are kept, so that the refusal can be explained; it stands without.
 	stored, digest := r.facts.Stored()
 	if err := a.Store.PutPolicyInput(ctx, store.PolicyInput{Digest: digest, Input: stored, Created: r.began,
@@ -226,10 +229,8 @@ func (a *Asker) decide(ctx context.Context, r *run) *query.Refusal {
 // input returns the facts of r for the door `ask`, which sees every fact.
 func (a *Asker) input(r *run) policy.AskInput {
 	ask, c := r.ask, &r.t.collection
-	subject := policy.Subject{Category: ask.SubjectCategory, AgeYears: -1, AgeCertainty: "unknown"}
-	if ask.Kind == query.Single {
-		subject = age(subject, ask.Subjects[0].Birth, r.began)
-	}
+	subject := youngest(ask.Subjects, r.began)
+	subject.Category = ask.SubjectCategory
 	roles := make([]string, 0, len(r.who.Roles))
 	for _, role := range r.who.Roles {
 		roles = append(roles, string(role))
@@ -251,36 +252,43 @@ func (a *Asker) input(r *run) policy.AskInput {
 	}
 }
 
-// age fills in what a date of birth says of the age at now: the youngest age it
-// allows, because where age is uncertain the younger one is assumed.
-func age(s policy.Subject, born record.Date, now time.Time) policy.Subject {
-	if born.Year == 0 {
-		return s
+// youngest returns the facts about the age of the youngest subject, and the
+// youngest age that the date of birth allows: where age is uncertain the younger
+// one is assumed, and where nothing is known the subject may be a minor.
+func youngest(subjects []record.Subject, now time.Time) policy.Subject {
+	out := policy.Subject{AgeYears: -1, AgeCertainty: "unknown", MinorFlag: true}
+	for i := range subjects {
+		born := subjects[i].Birth
+		if born.Year == 0 {
+			return policy.Subject{AgeYears: -1, AgeCertainty: "unknown", MinorFlag: true}
+		}
+		certainty := "known"
+		if born.Month == 0 || born.Day == 0 {
+			certainty = "estimated"
+		}
+		month, day := born.Month, born.Day
+		if month == 0 {
+			month = 12
+		}
+		if day == 0 {
+			day = 31
+		}
+		years := now.Year() - born.Year
+		if int(now.Month()) < month || int(now.Month()) == month && now.Day() < day {
+			years--
+		}
+		if years = max(years, 0); i == 0 || int64(years) < out.AgeYears {
+			out = policy.Subject{AgeYears: int64(years), AgeCertainty: certainty, MinorFlag: years < 18}
+		}
 	}
-	month, day := born.Month, born.Day
-	s.AgeCertainty = "known"
-	if month == 0 || day == 0 {
-		s.AgeCertainty = "estimated"
-	}
-	if month == 0 {
-		month = 12
-	}
-	if day == 0 {
-		day = 31
-	}
-	years := now.Year() - born.Year
-	if int(now.Month()) < month || int(now.Month()) == month && now.Day() < day {
-		years--
-	}
-	s.AgeYears = int64(max(years, 0))
-	s.MinorFlag = years < 18
-	return s
+	return out
 }
 
-// trainedUntil returns when the last of an officer's courses lapses.
+// trainedUntil returns when the first of an officer's courses lapses: a course that
+// is valid must not hide one that is not.
 func trainedUntil(o officer.Officer) (until time.Time) {
 	for _, t := range o.Trained {
-		if t.Until.After(until) {
+		if until.IsZero() || t.Until.Before(until) {
 			until = t.Until
 		}
 	}
@@ -305,7 +313,7 @@ func (a *Asker) entry(kind entry.Kind, r *run) *entry.Entry {
 		Holder:          r.t.gateway,
 		Agreement:       r.t.agreement.ID,
 		AgreementDigest: r.t.digest,
-		Purpose:         r.ask.Purpose,
+		Purpose:         facts.KnownPurpose(r.t.agreement, r.ask.Purpose), // an officer may have typed anything
 		Collection:      r.t.collection.Name,
 		Items:           uint32(query.PadItems(len(r.items))),
 		Protocol:        query.Protocol,

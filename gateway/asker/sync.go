@@ -229,6 +229,11 @@ func (s *syncing) header(ctx context.Context, h *query.SyncHeader) error {
 			}
 		}
 	}
+	for i := range s.newest {
+		if s.newest[i].PublicKey != s.newest[0].PublicKey || s.newest[i].Info.Epoch != s.newest[0].Info.Epoch {
+			return invalid("two keys in one version of the list")
+		}
+	}
 	s.r.To = h.ListVersion
 	return nil
 }
@@ -261,9 +266,12 @@ func (s *syncing) chain(ctx context.Context, class string, manifests []query.Pub
 		if err := s.proved(m, &manifests[i].Proof, checkpoint); err != nil {
 			return nil, err
 		}
-		if prev != nil {
-			if err := psi.CheckSuccessor(prev, m); err != nil {
-				return nil, s.fork(ctx, m, manifests[i].Signed, err)
+		if err := psi.CheckSuccessor(prev, m); err != nil {
+			return nil, s.fork(ctx, m, manifests[i].Signed, err)
+		}
+		if prev == nil {
+			if err := s.pinned(m); err != nil {
+				return nil, err
 			}
 		}
 		head := store.Head{Side: store.Accepted, Peer: s.r.Holder, Collection: s.c.Name, Class: class, Version: m.Version,
@@ -286,11 +294,21 @@ func (s *syncing) isOurs(class string, m *psi.Manifest) error {
 	if m.Info != want {
 		return invalid("manifest of class %s was made for something else", class)
 	}
-	if m.Info.Epoch == 1 && s.c.KeyCommitment != "" && fmt.Sprintf("%x", m.PublicKey) != s.c.KeyCommitment {
-		return invalid("public key is not the one in the agreement")
-	}
 	if int64(m.Count) > s.c.MaxTags() {
 		return invalid("class %s has more tags than the agreement permits", class)
+	}
+	return nil
+}
+
+// pinned checks the first manifest of a chain: the first version of the list has
+// the key that the agreement pins. A class that was added later begins with the
+// key of the other classes, to which header compares it.
+func (s *syncing) pinned(m *psi.Manifest) error {
+	if m.Version > 1 && len(s.held) > 0 {
+		return nil
+	}
+	if m.Version != 1 || fmt.Sprintf("%x", m.PublicKey) != s.c.KeyCommitment {
+		return invalid("the first key is not the one in the agreement")
 	}
 	return nil
 }
@@ -362,6 +380,10 @@ func (s *syncing) accept(ctx context.Context) error {
 	if s.newest == nil || s.part != nil {
 		return invalid("the stream ended early")
 	}
+	// What was ended while the stream was open is not taken into use.
+	if !s.a.Directory.Active(s.r.Holder) {
+		return query.Refuse(query.UnknownPeer, nil)
+	}
 	confirm := store.Sync{Peer: s.r.Holder, Collection: s.c.Name, Version: s.r.To, At: s.now}
 	if len(s.heads) == 0 && s.complete() {
 		if err := s.a.Store.PutSynced(ctx, confirm); err != nil {
@@ -404,6 +426,18 @@ func (s *syncing) accept(ctx context.Context) error {
 		return query.Refuse(query.StorageUnavailable, err)
 	}
 	if _, err := s.a.Library.Load(ctx, s.r.Holder, s.c, s.key); err != nil {
+		return query.Refuse(query.StorageUnavailable, err)
+	}
+	if !s.a.Directory.Active(s.r.Holder) {
+		// It ended just now, and its lists were dropped before ours came.
+		s.a.Library.Drop(s.r.Holder)
+		if _, err := s.a.Store.DropSets(ctx, store.Accepted, s.r.Holder, ""); err != nil {
+			return query.Refuse(query.StorageUnavailable, err)
+		}
+		return query.Refuse(query.UnknownPeer, nil)
+	}
+	// Older versions are not matched against any more.
+	if err := s.a.Store.PruneSegments(ctx, store.Accepted, s.r.Holder, s.c.Name, s.r.To); err != nil {
 		return query.Refuse(query.StorageUnavailable, err)
 	}
 	return nil

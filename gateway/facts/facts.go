@@ -91,6 +91,50 @@ func CheckCodes(a *agreement.Agreement, asker string, f *query.Facts) error {
 	return nil
 }
 
+// UnknownCode stands in an entry for a code that is none of the agreement's.
+const UnknownCode = "unknown"
+
+// KnownPurpose returns code if it is a purpose of a, and otherwise [UnknownCode].
+func KnownPurpose(a *agreement.Agreement, code string) string {
+	if slices.ContainsFunc(a.Purposes, func(p agreement.Purpose) bool { return p.Code == code }) {
+		return code
+	}
+	return UnknownCode
+}
+
+// obligations are the duties that a gateway performs at each door: at `ask` by what
+// it seals and shows to the officer, at `answer` by the entry of the decision and
+// the notices of budgets.
+var obligations = map[policy.Door][]string{
+	policy.Ask:     {policy.AttachAgreement, policy.LogJustification, policy.HumanReview},
+	policy.Answer:  {policy.AttachAgreement, policy.LogJustification, policy.NotifyAuditors},
+	policy.Publish: {policy.AttachAgreement},
+}
+
+var errUnable = errors.New("facts: the decision asks for what cannot be done at this door")
+
+// Able reports whether everything that a decision asks for is done at a door. A
+// caller that cannot do it must act as if it was denied.
+func Able(door policy.Door, d policy.Decision) error {
+	if !d.Allowed() {
+		return nil
+	}
+	if len(d.Redactions()) > 0 || len(d.ApprovalsNeeded()) > 0 {
+		return errUnable
+	}
+	for _, o := range d.Obligations() {
+		if !slices.Contains(obligations[door], o.Kind) {
+			return errUnable
+		}
+	}
+	for name := range d.Limits() {
+		if name != policy.RetryAfter && !(door == policy.Ask && name == policy.MatchThreshold) {
+			return errUnable
+		}
+	}
+	return nil
+}
+
 // AnswerQuery returns the facts of a query that travelled.
 func AnswerQuery(f *query.Facts, rules []string) policy.AnswerQuery {
 	return policy.AnswerQuery{

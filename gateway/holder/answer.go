@@ -78,8 +78,13 @@ func (h *Holder) Answer(ctx context.Context, caller Caller, req *query.Request) 
 		return kept, err
 	}
 
-	// d: an error comes with a Decision that denies.
-	if err := h.decide(ctx, r); err != nil {
+	// d: an error comes with a Decision that denies. A caller that has hung up may
+	// be its cause, and then it says nothing.
+	err := h.decide(ctx, r)
+	if ctx.Err() != nil {
+		return nil, query.Refuse(query.Unreachable, ctx.Err())
+	}
+	if err != nil {
 		return nil, h.refuse(ctx, r, err)
 	}
 
@@ -139,6 +144,9 @@ func (h *Holder) agreed(r *run) error {
 	}
 	if r.collection, err = r.agreement.Collection(h.TrustDomain, f.Collection); err != nil {
 		return query.Refuse(query.AgreementUnknown, err)
+	}
+	if party, err := r.agreement.Party(r.caller.TrustDomain); err != nil || party.Gateway != r.caller.Gateway {
+		return query.Refuse(query.AgreementMismatch, errors.New("holder: the caller is not the gateway of the agreement"))
 	}
 	if f.Category != r.collection.Category {
 		return query.Refuse(query.Malformed, errors.New("holder: category is not that of the collection"))
@@ -207,6 +215,10 @@ func (h *Holder) decide(ctx context.Context, r *run) error {
 	r.decision = decision
 	if err != nil {
 		h.log.ErrorContext(ctx, "policy evaluation failed", "query_id", r.req.ID.String(), "err", err)
+	}
+	if err := facts.Able(policy.Answer, decision); err != nil {
+		r.decision = policy.Decision{}
+		return query.Refuse(query.PolicyUnavailable, err)
 	}
 	if decision.Allowed() {
 		// The asker's gateway has checked the same; a hostile one has not.
@@ -329,23 +341,37 @@ func replay(state store.QueryState) (*query.Answer, error) {
 	return nil, query.Refuse(query.QueryFailed, nil)
 }
 
-// entry returns what every entry about r has.
+// entry returns what every entry about r has. Of the codes that the caller sent it
+// holds those of the agreement only: any other is free text, which must not get
+// into a log that cannot be erased. The request digest binds what was sent.
 func (h *Holder) entry(kind entry.Kind, r *run) *entry.Entry {
 	f := &r.req.Facts
-	return &entry.Entry{
+	e := &entry.Entry{
 		Kind: kind, Time: h.Now().UnixMilli(), Query: r.req.ID, Direction: entry.DirectionAnswered,
-		Asker: r.caller.Gateway, Holder: h.Gateway,
-		Agreement: f.Agreement, AgreementDigest: f.AgreementDigest, Purpose: f.Purpose, Collection: f.Collection, Items: f.Items,
+		Asker: r.caller.Gateway, Holder: h.Gateway, Items: f.Items,
 		Protocol: r.req.Protocol, Normalisation: r.req.Normalisation, ListVersion: r.req.ListVersion,
 		Request: r.digest, PeerLeaf: r.req.AskerLeaf, PeerSealed: r.req.Sealed,
 	}
+	if r.agreement != nil {
+		e.Agreement, e.AgreementDigest = r.agreement.ID, f.AgreementDigest
+		e.Purpose = facts.KnownPurpose(r.agreement, f.Purpose)
+	}
+	if r.collection != nil {
+		e.Collection = r.collection.Name
+	}
+	return e
 }
 
 // decided adds the decision of the policy to e.
 func (r *run) decided(e *entry.Entry) *entry.Entry {
 	e.Unit = r.req.Facts.Unit
 	if r.input != nil {
-		e.Rules, e.Bundle, e.Input = r.decision.Rules(), r.decision.Bundle(), r.decision.Input()
+		e.Bundle, e.Input = r.decision.Bundle(), r.decision.Input()
+		if r.decision.Allowed() || r.decision.DiscloseReason() {
+			// Of a decision that must not be explained the rules are not shown: the
+			// caller can have this entry proved. They follow from bundle and input.
+			e.Rules = r.decision.Rules()
+		}
 	}
 	e.Fit() // a peer must not be able to make its own refusal too long to be logged
 	return e
@@ -370,8 +396,13 @@ func (h *Holder) refuse(ctx context.Context, r *run, cause error) error {
 	if !ok {
 		refusal = query.Refuse(query.Internal, cause)
 	}
-	if state, err := h.Store.LookupQuery(ctx, r.key()); err == nil && state.Digest == r.digest && state.Progress == store.Refused {
-		return parseRefusal(state.Decision) // a retry: logged before
+	if state, err := h.Store.LookupQuery(ctx, r.key()); err == nil && state.Digest == r.digest {
+		// A retry of what was logged before, perhaps as allowed: there is no second
+		// decision about one query.
+		if state.Progress == store.Refused {
+			return parseRefusal(state.Decision)
+		}
+		return refusal
 	}
 	ctx = context.WithoutCancel(ctx)
 	e := r.decided(h.entry(entry.KindDecision, r))
@@ -380,8 +411,11 @@ func (h *Holder) refuse(ctx context.Context, r *run, cause error) error {
 	if err != nil {
 		return query.Refuse(query.AuditUnavailable, err)
 	}
-	if refusal.Reason == query.QueryIDReused {
-		return refusal // the first query keeps the id
+	switch refusal.Reason {
+	case query.QueryIDReused: // the first query keeps the id
+		return refusal
+	case query.PolicyUnavailable, query.StorageUnavailable, query.AuditUnavailable, query.Internal:
+		return refusal // a passing fault of ours: a retry may be answered
 	}
 	leaf := store.Leaf{Query: r.req.ID, Log: h.Origin, Kind: e.Kind.String(), Index: position.Index, Hash: position.Leaf}
 	begin := store.Begin{QueryKey: r.key(), RequestDigest: r.digest, Time: r.now, PolicyInput: r.input}

@@ -379,11 +379,14 @@ func agree(t *testing.T, a, b *country, change func(*agreement.Agreement)) *agre
 	return g
 }
 
-// load puts records into a collection.
+// load puts records into a collection, as its own if they name no originator.
 func (c *country) load(t *testing.T, records ...record.Record) {
 	t.Helper()
 	rows := func(yield func(store.RecordRow, error) bool) {
 		for i := range records {
+			if records[i].Originator == "" {
+				records[i].Originator = c.td
+			}
 			b, err := json.Marshal(&records[i])
 			if !yield(store.RecordRow{ID: records[i].ID, JSON: b, State: "active"}, err) {
 				return
@@ -402,7 +405,7 @@ func listed(i int) record.Record {
 		Names:     []record.Name{{Text: fmt.Sprintf("Listed%s Person%s", letters(i), letters(i/7)), Kind: record.NamePrimary}},
 		Births:    []record.Birth{record.Born(born)},
 		Documents: []record.Document{{Type: record.Passport, Issuer: "UTO", Number: fmt.Sprintf("X%07d", i)}},
-		Nominator: "QVA-BP", Criterion: "ct", ReviewBy: record.Date{Year: 2027, Month: 6, Day: 1}, SubjectCategory: "suspect",
+		Nominator: "QVA-BP", Criterion: "ct", ReliabilityGrade: "B2", ReviewBy: record.Date{Year: 2027, Month: 6, Day: 1}, SubjectCategory: "suspect",
 	}
 }
 
