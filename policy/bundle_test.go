@@ -41,7 +41,8 @@ func rules(t testing.TB, change map[string]string) fstest.MapFS {
 func few(t testing.TB, more map[string]string) fstest.MapFS {
 	t.Helper()
 	out := fstest.MapFS{}
-	for _, name := range []string{"main.rego", "facts.rego", "asks/ru_01_agreement.rego", "after/ru_40_log.rego", "fixtures_test.rego"} {
+	for _, name := range []string{"main.rego", "facts.rego", "asks/ru_01_agreement.rego", "protected/ru_23_asylum.rego", "after/ru_40_log.rego",
+		"fixtures_test.rego"} {
 		out[name] = &fstest.MapFile{Data: []byte(read(t, name))}
 	}
 	for name, text := range more {
@@ -169,6 +170,7 @@ func TestActivateRefuses(t *testing.T) {
 		{"two files of one rule", map[string]string{"xx.rego": extraRule, "yy.rego": extraRule}, "is also in"},
 		{"odd id", map[string]string{"xx.rego": strings.Replace(extraRule, `"XX-01"`, `"default_deny"`, 1)}, "an id has"},
 		{"without RU-01", map[string]string{"asks/ru_01_agreement.rego": ""}, "RU-01 is missing"},
+		{"without RU-23", map[string]string{"protected/ru_23_asylum.rego": ""}, "RU-23 is missing"},
 		{"without RU-40", map[string]string{"after/ru_40_log.rego": ""}, "RU-40 is missing"},
 
 		{"not in front of in", in("\ndeny contains \"Bad.\" if not input.query.urgency in [\"normal\"]\n"), "input.query.urgency is missing"},
@@ -293,7 +295,7 @@ func TestDefaultBundle(t *testing.T) {
 			t.Errorf("%s quotes a text that was not compared", r.ID)
 		}
 	}
-	if got, want := strings.Join(ids, " "), "RU-01 RU-02 RU-03 RU-04 RU-05 RU-06 RU-08 RU-11 RU-26 RU-40"; got != want {
+	if got, want := strings.Join(ids, " "), "RU-01 RU-02 RU-03 RU-04 RU-05 RU-06 RU-08 RU-11 RU-21 RU-23 RU-26 RU-29 RU-36 RU-40"; got != want {
 		t.Errorf("rules = %s, want %s", got, want)
 	}
 }

@@ -45,7 +45,7 @@ const (
 // permanent are the rules that a bundle must have and that no agreement can
 // switch off. Main.rego has them too; this is the check that it does not matter
 // which bundle is active.
-var permanent = []string{"RU-01", "RU-40"}
+var permanent = []string{"RU-01", "RU-23", "RU-40"}
 
 // catalogue reads the rules of the modules from their package annotations.
 func catalogue(modules map[string]*ast.Module) (map[string]Rule, []Problem) {

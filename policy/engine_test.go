@@ -84,6 +84,24 @@ func TestDecideDenies(t *testing.T) {
 	}
 }
 
+// TestProtectedRecord checks that no agreement can expose a person with
+// international protection, and that nothing of the refusal may be told.
+func TestProtectedRecord(t *testing.T) {
+	t.Parallel()
+	in := publishInput()
+	in.Record.ProtectionStatus, in.Record.CountryOfOrigin = "asylum", "CCC"
+	for _, disabled := range [][]string{nil, {"RU-23"}, {"RU-01", "RU-02", "RU-21", "RU-23", "RU-29", "RU-36", "RU-40"}} {
+		in.Agreement.DisabledRules = disabled
+		d, err := engine(t).Decide(t.Context(), in)
+		if err != nil || d.Allowed() || d.DiscloseReason() {
+			t.Fatalf("without %v: Decide = %s, %v, want an unexplained denial", disabled, encode(t, d), err)
+		}
+		if got, want := fmt.Sprint(d.Rules()), "[RU-23]"; got != want {
+			t.Errorf("without %v: rules = %s, want %s", disabled, got, want)
+		}
+	}
+}
+
 func TestDecideLimitsAndObligations(t *testing.T) {
 	t.Parallel()
 	d, err := engine(t).Decide(t.Context(), askInput())

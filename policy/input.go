@@ -258,11 +258,11 @@ type Subject struct {
 // A Record is the facts about one record that decide who may be shown it. It
 // holds nothing of its content.
 type Record struct {
-	Originator       string       `json:"originator"`         // trust domain of whoever supplied it
-	SourceList       string       `json:"source_list"`        // code of the list
+	Originator       string       `json:"originator"`         // who supplied it: a trust domain, a country code, or a name
+	SourceList       string       `json:"source_list"`        // code of the list; "UN List: " and its name for the UN Consolidated List
 	SubjectCategory  string       `json:"subject_category"`   // as in [Subject]
 	ProtectionStatus string       `json:"protection_status"`  // "none", "asylum", "refugee", "subsidiary", "minor", "court"
-	CountryOfOrigin  string       `json:"country_of_origin"`  // ISO 3166-1 alpha-3 code
+	CountryOfOrigin  string       `json:"country_of_origin"`  // ISO 3166-1 alpha-3 code; empty if not known, or of no State
 	NotTo            List[string] `json:"not_to"`             // countries the originator excludes
 	Basis            string       `json:"basis"`              // "fact" or "assessment"
 	ReliabilityGrade string       `json:"reliability_grade"`  // such as "B2"
@@ -270,11 +270,11 @@ type Record struct {
 	ReviewBy         Time         `json:"review_by"`          // next review
 	CriterionCode    string       `json:"criterion_code"`     // criterion of the listing
 	Nominator        string       `json:"nominator"`          // agency that nominated it
-	RedressState     string       `json:"redress_state"`      // "none", "contested", "upheld"
+	RedressState     string       `json:"redress_state"`      // "none", "contested" or "upheld", of a complaint about the record
 	CreatedAt        Time         `json:"created_at"`         // when it was made
 	Masked           bool         `json:"masked"`             // identity fields are masked
 	State            string       `json:"state"`              // "active", "withdrawn", "corrected", "expired"
-	Minor            bool         `json:"minor"`              // the person is or may be under 18
+	Minor            bool         `json:"minor"`              // the person is or may be under 18; false if nothing says an age
 	AlertKind        string       `json:"alert_kind"`         // as agreed
 	Instruction      string       `json:"action_instruction"` // as agreed
 }

@@ -105,7 +105,10 @@ func answerInput() policy.AnswerInput {
 func publishInput() policy.PublishInput {
 	return policy.PublishInput{
 		Now: now, Agreement: agreement(), Self: gatewayA, Peer: gatewayB, Collection: "watchlist", Category: "watchlist",
-		Record: policy.Record{Originator: "a.example", ProtectionStatus: "none", State: "active"},
+		Record: policy.Record{
+			Originator: "a.example", SourceList: "national", ProtectionStatus: "none", ReviewBy: moment("2027-09-01T00:00:00Z"),
+			CriterionCode: "conviction", Nominator: "A-POL", ReliabilityGrade: "B2", State: "active",
+		},
 	}
 }
 

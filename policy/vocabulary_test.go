@@ -209,9 +209,12 @@ var unread = []string{
 	"agreement.collections[].classes", "spiffe_id", "country_risk_flags", "protection_level", "attests_probe_deletion",
 	"overdue_purge_receipts", "false_candidate_reports", "officer.roles", "officer.trained_until", "query.offence_code", "query.urgency",
 	"query.contribution_note", "query.necessity_code", "query.prior_checks", "query.prior_check_waiver_reason", "query.ask_rules",
-	"query.justification.present", "budgets[].scope", "subject", "record", "match.candidates_count", "match.confirmed_at",
+	"query.justification.present", "budgets[].scope", "subject", "match.candidates_count", "match.confirmed_at",
 	"match.scored", // without it there is a score, and it must be high enough
 	"fields", "approvals", "reuse", "onward",
+	"record.source_list", "record.subject_category", "record.not_to", "record.basis", "record.last_verified", "record.created_at",
+	"record.masked", "record.alert_kind", "record.action_instruction",
+	"record.country_of_origin", // RU-23 needs it of records that are protected
 }
 
 // TestMissingFactDenies takes one member after the other out of inputs that are
@@ -263,6 +266,7 @@ func TestMissingFactDenies(t *testing.T) {
 					"agreement.set_screening_allowed":  {},
 					"agreement.max_set":                {},
 					"query":                            {policy.Ask, policy.Answer},
+					"record":                           {policy.Publish},
 				}
 				for prefix, where := range needed {
 					if strings.HasPrefix(path, prefix) && !slices.Contains(where, in.Door()) {

@@ -394,10 +394,10 @@ func (b *build) input(r *record.Record, row *store.RecordRow) policy.PublishInpu
 		Category:   b.c.Category,
 		Record: policy.Record{
 			Originator: r.Originator, SourceList: r.SourceList, SubjectCategory: r.SubjectCategory,
-			ProtectionStatus: r.ProtectionStatus, CountryOfOrigin: r.CountryOfOrigin, Basis: r.Basis,
+			ProtectionStatus: r.ProtectionStatus, CountryOfOrigin: origin(r.CountryOfOrigin, b.peer.Country), Basis: r.Basis,
 			ReliabilityGrade: r.ReliabilityGrade, CriterionCode: r.Criterion, Nominator: r.Nominator,
 			RedressState: r.RedressState, LastVerified: policy.NewTime(earliest(r.LastVerified)),
-			ReviewBy: policy.NewTime(earliest(r.ReviewBy)), State: row.State,
+			ReviewBy: policy.NewTime(earliest(r.ReviewBy)), State: row.State, Minor: minor(r, b.now),
 		},
 	}
 }

@@ -25,7 +25,7 @@ package passerelle
 
 # METADATA
 # description: Rules that no agreement can switch off.
-permanent := {"RU-01", "RU-40"}
+permanent := {"RU-01", "RU-23", "RU-40"}
 
 # METADATA
 # description: The document that package policy reads. All fields are required.
