@@ -124,7 +124,7 @@ type TelemetryConfig struct {
 // LoadConfig reads the configuration file at path and fills in the defaults.
 // Relative paths in it are relative to its folder, but those of Socket and Wrapping
 // to Data. It returns an error wrapping that of package fs if the file cannot be
-// read, and otherwise one with every fault, not only the first.
+// read, and that of [Config.Validate], with every fault, if it is not valid.
 func LoadConfig(path string) (*Config, error) {
 	b, err := os.ReadFile(path)
 	if err != nil {

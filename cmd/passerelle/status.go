@@ -249,16 +249,15 @@ func (a *app) configCommand() *cobra.Command {
 		Args:  arguments(cobra.ExactArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error {
 			c, err := gateway.LoadConfig(args[0])
-			if err != nil && c == nil {
+			all, invalid := err.(interface{ Unwrap() []error }) // as Validate returns them
+			if err != nil && !invalid {
 				return err
 			}
 			faults := []string{}
-			if joined, ok := err.(interface{ Unwrap() []error }); ok {
-				for _, e := range joined.Unwrap() {
+			if invalid {
+				for _, e := range all.Unwrap() {
 					faults = append(faults, oneLine(e))
 				}
-			} else if err != nil {
-				faults = append(faults, oneLine(err))
 			}
 			if a.json {
 				if err := a.printJSON(map[string]any{"ok": err == nil, "faults": faults}); err != nil {
