@@ -250,7 +250,7 @@ func (r *Registry) Active(id string, now time.Time) (*Agreement, Digest, error) 
 	defer r.mu.RUnlock()
 	l := r.byID[id]
 	if l == nil || len(l.versions) == 0 {
-		return nil, Digest{}, fmt.Errorf("%w: %q", ErrUnknown, id)
+		return nil, Digest{}, ErrUnknown // without the name, which may be any text of a peer
 	}
 	v := l.current(now)
 	if err := v.agreement.Status(now, len(l.suspendedBy) > 0).Err(); err != nil {

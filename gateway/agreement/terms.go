@@ -111,7 +111,8 @@ func (a *Agreement) Collection(holder, name string) (*Collection, error) {
 			return &a.Collections[i], nil
 		}
 	}
-	return nil, fmt.Errorf("%w: no collection %q of %q in agreement %q", ErrUnknown, name, holder, a.ID)
+	// Without the name, which may be any text of a peer.
+	return nil, fmt.Errorf("%w: no such collection of %q in agreement %q", ErrUnknown, holder, a.ID)
 }
 
 // maxKeysPerRecord is how many keys of one class a record may have on average.

@@ -91,4 +91,13 @@ func TestCodesAreNoText(t *testing.T) {
 			}
 		}
 	}
+	// Nor is it in a log at home, from which nobody can ever erase it. The facts of a
+	// refused ask are in the database, until their retention ends, so that the refusal
+	// can be explained: what was typed as a code is there too.
+	w.utopia.shut(t)
+	found, _ := s.files(t, w.utopia.dir, func(path string) bool { return strings.HasPrefix(path, "store/gateway.db") })
+	clean(t, "the asker stores", found)
+	if label := s.first(w.utopia.log.bytes()); label != "" {
+		t.Errorf("the asker logs %s", label)
+	}
 }

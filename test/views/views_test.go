@@ -92,13 +92,19 @@ type world struct {
 
 func (w *world) all() []*nation { return []*nation{w.utopia, w.valdera, w.norlanda} }
 
-const watchlistDraft = `collections:
+// The draft of every agreement. The list of Valdera is there twice, under two names.
+const (
+	watchlistDraft = `collections:
   - {name: watchlist, category: watchlist, holder: theirs}
-purposes:
+`
+	secondDraft = `  - {name: documents, category: watchlist, holder: theirs}
+`
+	termsDraft = `purposes:
   - {code: ct-travel-screening, categories: [watchlist]}
 legal_bases:
   - {ref: Border Act s. 12}
 `
+)
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
@@ -112,6 +118,7 @@ func newWorldWith(t testing.TB, configure func(code string, c *gateway.Config)) 
 	w := &world{lists: make(map[string][]record.Record)}
 	found := func(name, code string) *nation {
 		return newNation(t, dir, name, code, func(c *gateway.Config) {
+			c.Collections = []gateway.CollectionConfig{{Name: "watchlist", Category: "watchlist"}, {Name: "documents", Category: "watchlist"}}
 			if configure != nil {
 				configure(code, c)
 			}
@@ -137,10 +144,14 @@ func newWorldWith(t testing.TB, configure func(code string, c *gateway.Config)) 
 		w.lists[l.n.td] = records
 		l.n.load(t, "watchlist", records)
 	}
+	w.valdera.load(t, "documents", w.lists[w.valdera.td])
 	for _, pair := range [][2]*nation{{w.utopia, w.valdera}, {w.utopia, w.norlanda}, {w.norlanda, w.valdera}} {
 		federate(t, pair[0], pair[1])
-		draft := watchlistDraft
-		if pair[0] == w.norlanda {
+		draft := watchlistDraft + termsDraft
+		switch pair {
+		case [2]*nation{w.utopia, w.valdera}:
+			draft = watchlistDraft + secondDraft + termsDraft
+		case [2]*nation{w.norlanda, w.valdera}:
 			draft += "budget: {per_day: 40, burst: 40}\n"
 		}
 		agree(t, strings.ToLower(pair[0].name+"-"+pair[1].name), pair[0], pair[1], draft)
@@ -791,8 +802,8 @@ type held struct {
 	server  *oprf.Server
 }
 
-// openHeld opens the copy that a has of the list of h. Both are shut.
-func openHeld(t *testing.T, a, h *nation) *held {
+// openHeld opens the copy that a has of a list of h. Both are shut.
+func openHeld(t *testing.T, a, h *nation, collection string) *held {
 	t.Helper()
 	out := &held{sets: make(map[string]*psi.Set)}
 	theirs, err := store.Open(t.Context(), filepath.Join(a.dir, "store"))
@@ -804,7 +815,7 @@ func openHeld(t *testing.T, a, h *nation) *held {
 	if err != nil {
 		t.Fatal(err)
 	}
-	heads, err := theirs.Heads(t.Context(), store.Accepted, h.td, "watchlist")
+	heads, err := theirs.Heads(t.Context(), store.Accepted, h.td, collection)
 	if err != nil || len(heads) != 4 {
 		t.Fatalf("heads = %d, %v, want 4", len(heads), err)
 	}
@@ -832,10 +843,10 @@ func openHeld(t *testing.T, a, h *nation) *held {
 		t.Fatal(err)
 	}
 	defer ours.Close()
-	if out.handles, err = ours.Handles(t.Context(), a.td, "watchlist", epoch); err != nil {
+	if out.handles, err = ours.Handles(t.Context(), a.td, collection, epoch); err != nil {
 		t.Fatal(err)
 	}
-	out.server = oprf.NewServer(epochKey(t, h, "watchlist", epoch))
+	out.server = oprf.NewServer(epochKey(t, h, collection, epoch))
 	return out
 }
 
@@ -878,14 +889,14 @@ func cells(t *testing.T, s *psi.Set) (tags [][]byte, labels [][16]byte, nonces [
 
 // testTags looks at the copies of tag sets that askers hold.
 func testTags(t *testing.T, w *world) {
-	utopia, norlanda := openHeld(t, w.utopia, w.valdera), openHeld(t, w.norlanda, w.valdera)
-	other := openHeld(t, w.utopia, w.norlanda)
+	utopia, norlanda := openHeld(t, w.utopia, w.valdera, "watchlist"), openHeld(t, w.norlanda, w.valdera, "watchlist")
+	second, other := openHeld(t, w.utopia, w.valdera, "documents"), openHeld(t, w.utopia, w.norlanda, "watchlist")
 
 	// Handles are eight random bytes: no two are equal, among askers and lists, and
 	// their bits are fair.
 	seen := make(map[[8]byte]bool)
 	ones, total := 0, 0
-	for _, h := range []*held{utopia, norlanda, other} {
+	for _, h := range []*held{utopia, norlanda, second, other} {
 		if len(h.handles) < 40 {
 			t.Errorf("control: %d handles", len(h.handles))
 		}
@@ -907,7 +918,8 @@ func testTags(t *testing.T, w *world) {
 	// Two askers share neither tags nor labels, whoever pools them.
 	for class, s := range utopia.sets {
 		tags, labels, _ := cells(t, s)
-		for what, o := range map[string]*held{"another asker": norlanda, "another list": other} {
+		for what, o := range map[string]*held{"another asker": norlanda, "another list of the same people": second,
+			"another country": other} {
 			theirTags, theirLabels, _ := cells(t, o.sets[class])
 			inTags, inLabels := make(map[string]bool), make(map[[16]byte]bool)
 			for i := range theirTags {
