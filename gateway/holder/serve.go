@@ -202,14 +202,14 @@ func (h *Holder) proved(ctx context.Context, req query.SyncRequest, heads []stor
 	return out, true, nil
 }
 
-// isOf reports whether the entry at index is about a query of the caller under an
-// agreement.
-func (h *Holder) isOf(ctx context.Context, index uint64, caller Caller, agreementID string) (bool, error) {
+// isOf reports whether the entry at index is about a query of the caller. It does
+// not look at the agreement, of which an entry names only one that is known.
+func (h *Holder) isOf(ctx context.Context, index uint64, caller Caller) (bool, error) {
 	for e, err := range h.Shared.Entries(ctx, index, index+1) {
 		if err != nil {
 			return false, query.Refuse(query.AuditUnavailable, err)
 		}
-		return e.Entry.Agreement == agreementID && strings.HasPrefix(e.Entry.Asker, "spiffe://"+caller.TrustDomain+"/"), nil
+		return strings.HasPrefix(e.Entry.Asker, "spiffe://"+caller.TrustDomain+"/"), nil
 	}
 	return false, query.Refuse(query.AuditUnavailable, errMissing)
 }
@@ -287,7 +287,7 @@ func (h *Holder) Prove(ctx context.Context, caller Caller, agreementID string, i
 		}
 		// Leaves are found by query id, which another neighbour may have taken too:
 		// nobody is shown the entry of somebody else's query.
-		theirs, err := h.isOf(ctx, leaf.Index, caller, agreementID)
+		theirs, err := h.isOf(ctx, leaf.Index, caller)
 		if err != nil {
 			return nil, err
 		}
