@@ -283,3 +283,29 @@ func FuzzParseInvite(f *testing.F) {
 		}
 	})
 }
+
+// TestPublicKey checks that PublicKey is the inverse of VerifierKey, and accepts no
+// second form of a key.
+func TestPublicKey(t *testing.T) {
+	t.Parallel()
+	pub, _, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	word := verifierKey(t, "border.utopia.example/statement", pub)
+	got, err := peer.PublicKey(word)
+	if err != nil || !got.Equal(pub) {
+		t.Errorf("PublicKey = %x, %v; want %x", got, err, pub)
+	}
+	name, rest, _ := strings.Cut(word, "+")
+	hash, key, _ := strings.Cut(rest, "+")
+	for what, bad := range map[string]string{
+		"empty": "", "no hash": name + "+" + key, "other name": "border.valdera.example/statement+" + rest,
+		"other hash": name + "+00000000+" + key, "cut off": word[:len(word)-4], "line end": word + "\n", "space": " " + word,
+		"other algorithm": name + "+" + hash + "+B" + key[1:], "more": word + "+x",
+	} {
+		if got, err := peer.PublicKey(bad); err == nil || got != nil {
+			t.Errorf("%s: PublicKey(%q) = %x, %v", what, bad, got, err)
+		}
+	}
+}
