@@ -3,6 +3,7 @@ package record
 import (
 	"strings"
 	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/text/unicode/norm"
 )
@@ -228,18 +229,16 @@ func letter(r rune) (string, bool) {
 	if t, ok := table[unicode.ToUpper(r)]; ok {
 		return t, true
 	}
-	for _, base := range norm.NFKD.String(string(r)) {
-		if base == r {
-			return "", false
-		}
-		base = unicode.ToUpper(base)
-		if base >= 'A' && base <= 'Z' {
-			return asciiLetters[base-'A' : base-'A'+1], true
-		}
-		t, ok := table[base]
-		return t, ok
+	base, _ := utf8.DecodeRuneInString(norm.NFKD.String(string(r))) // which is never empty
+	if base == r {
+		return "", false
 	}
-	return "", false
+	base = unicode.ToUpper(base)
+	if base >= 'A' && base <= 'Z' {
+		return asciiLetters[base-'A' : base-'A'+1], true
+	}
+	t, ok := table[base]
+	return t, ok
 }
 
 // greekBase returns a Greek letter in upper case without its marks, and whether it has
