@@ -380,12 +380,21 @@ func (s sealer) Seal(id query.ID, leaf, content []byte) ([]byte, error) {
 type directory struct {
 	g *Gateway
 
+	closing chan struct{} // closed by close
+	closers sync.WaitGroup
+
 	mu      sync.Mutex
-	clients map[string]*rpc.PeerClient // by trust domain
+	clients map[string]client // by trust domain
+}
+
+// A client is the connection to a neighbour as it was when it was last accepted.
+type client struct {
+	*rpc.PeerClient
+	updated time.Time
 }
 
 func newDirectory(g *Gateway) *directory {
-	return &directory{g: g, clients: make(map[string]*rpc.PeerClient)}
+	return &directory{g: g, closing: make(chan struct{}), clients: make(map[string]client)}
 }
 
 // Active implements asker.Directory and holder.Peers.
@@ -427,39 +436,66 @@ func (d *directory) Gateway(trustDomain string) (string, error) {
 }
 
 // Neighbour implements asker.Directory. Connections are made when they are first
-// used, kept, and closed when the federation ends or the endpoint changes.
+// used, and kept until the federation ends, or until anything that was accepted of
+// the neighbour changes: its authorities count for connections that are there, too.
 func (d *directory) Neighbour(trustDomain string) (asker.Neighbour, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	done := d.g.federation.Done(trustDomain) // first: an end between the two lines closes what follows
 	p, err := d.peer(trustDomain)
 	if err != nil || p.State != peer.Active {
 		return nil, peer.ErrNotFederated
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if c := d.clients[trustDomain]; c != nil {
-		if c.Endpoint() == p.Endpoint {
-			return measuredNeighbour{c, trustDomain, d.g.telemetry}, nil
+	if c, ok := d.clients[trustDomain]; ok {
+		if c.updated.Equal(p.Updated) {
+			return measuredNeighbour{c.PeerClient, trustDomain, d.g.telemetry}, nil
 		}
-		c.Close()
+		d.drop(c, trustDomain)
+	}
+	select {
+	case <-d.closing:
+		return nil, peer.ErrNotFederated
+	default:
 	}
 	tls, err := peer.ClientTLS(d.g.source, d.g.federation, trustDomain, d.g.now)
 	if err != nil {
 		return nil, err
 	}
-	c, err := rpc.Dial(p.Endpoint, tls, d.g.opts.DialOptions...)
+	dialled, err := rpc.Dial(p.Endpoint, tls, d.g.opts.DialOptions...)
 	if err != nil {
 		return nil, err
 	}
+	c := client{dialled, p.Updated}
 	d.clients[trustDomain] = c
-	return measuredNeighbour{c, trustDomain, d.g.telemetry}, nil
+	d.closers.Go(func() {
+		select {
+		case <-done:
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.drop(c, trustDomain)
+		case <-d.closing:
+		}
+	})
+	return measuredNeighbour{dialled, trustDomain, d.g.telemetry}, nil
+}
+
+// drop closes a connection: what is under way on it ends. The caller holds d.mu.
+func (d *directory) drop(c client, trustDomain string) {
+	if d.clients[trustDomain].PeerClient == c.PeerClient {
+		delete(d.clients, trustDomain)
+		c.Close()
+	}
 }
 
 func (d *directory) close() error {
 	d.mu.Lock()
-	defer d.mu.Unlock()
+	close(d.closing)
 	var errs []error
 	for _, c := range d.clients {
 		errs = append(errs, c.Close())
 	}
 	clear(d.clients)
+	d.mu.Unlock()
+	d.closers.Wait()
 	return errors.Join(errs...)
 }

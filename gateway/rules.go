@@ -9,6 +9,7 @@ import (
 
 	"github.com/passerelle/passerelle/gateway/audit/entry"
 	"github.com/passerelle/passerelle/gateway/internal/rpc"
+	"github.com/passerelle/passerelle/gateway/peer"
 	"github.com/passerelle/passerelle/policy"
 )
 
@@ -46,7 +47,11 @@ func (g *Gateway) openPolicy(ctx context.Context) error {
 func (r *rules) record(ctx context.Context, b policy.Bundle, officer string) error {
 	e := &entry.Entry{Kind: entry.KindBundleActivated, Time: r.g.now().UnixMilli(), Subject: b.Digest()}
 	if officer != "" {
-		e.Officer = r.g.Pseudonym(officer)
+		id, err := peer.ParseID(officer)
+		if err != nil {
+			return err
+		}
+		e.Officer = r.g.Pseudonym(id.Name) // as in every other entry: the name in the register
 	}
 	if _, err := r.g.shared.Append(ctx, e); err != nil {
 		return err

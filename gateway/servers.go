@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/net/netutil"
 	"google.golang.org/grpc"
 
 	"github.com/passerelle/passerelle/crypto/keys"
@@ -22,6 +23,9 @@ import (
 	"github.com/passerelle/passerelle/gateway/internal/telemetry"
 	"github.com/passerelle/passerelle/gateway/peer"
 )
+
+// maxConnections bounds the connections of neighbours and strangers together.
+const maxConnections = 1024
 
 // stopGrace is how long calls under way may take to end when a gateway stops.
 const stopGrace = 10 * time.Second
@@ -41,6 +45,9 @@ func (g *Gateway) openServers(ctx context.Context) error {
 		return fmt.Errorf("gateway: config: listen: %w", err)
 	}
 	g.onClose(func(context.Context) error { return closed(s.peerSocket.Close()) })
+	// Connections are counted by neighbour once it is known who calls; until then
+	// strangers may take no more than these.
+	s.peerSocket = netutil.LimitListener(s.peerSocket, maxConnections)
 	if s.localSocket, err = listenSocket(g.cfg.Socket); err != nil {
 		return fmt.Errorf("gateway: config: socket: %w", err)
 	}
@@ -162,45 +169,90 @@ const (
 	purgeEvery    = time.Hour   // expired content is erased
 	rotateEvery   = 24 * time.Hour
 	greetEvery    = 5 * time.Minute
+
+	// syncTime and proveTime bound what one neighbour may take of our time before
+	// it is tried again in the next round.
+	syncTime  = 30 * time.Minute
+	proveTime = 5 * time.Minute
 )
 
-// maintain does what a gateway does by itself: it publishes lists that have
-// changed, synchronises those of neighbours in the rounds of their agreements,
-// erases what has expired, and renews the authority.
+// maintain does what a gateway does by itself until ctx ends: it erases what has
+// expired, renews the authority, publishes lists that have changed, synchronises
+// those of neighbours in the rounds of their agreements, and proves receipts. None
+// of these waits for another, and no neighbour for another neighbour: the slowest
+// of them, or the largest list, must not keep anything else from happening.
 func (g *Gateway) maintain(ctx context.Context) {
-	ticker := time.NewTicker(maintainEvery)
-	defer ticker.Stop()
-	var purged, rotated, greeted time.Time
-	for {
-		now := g.now()
-		if now.Sub(purged) >= purgeEvery {
-			purged = now
-			g.purge(ctx, now)
-		}
-		if g.authority != nil && now.Sub(rotated) >= rotateEvery {
-			rotated = now
-			if changed, err := g.authority.Rotate(); err != nil {
-				g.log.ErrorContext(ctx, "authority not rotated", "err", err)
-			} else if changed {
-				g.log.WarnContext(ctx, "the authority has changed: send every neighbour a new invite")
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { every(ctx, purgeEvery, true, func() { g.purge(ctx, g.now()) }) })
+	if g.authority != nil {
+		wg.Go(func() { every(ctx, rotateEvery, true, func() { g.rotate(ctx) }) })
+	}
+	wg.Go(func() { every(ctx, greetEvery, false, func() { g.greetAll(ctx) }) })
+	wg.Go(func() {
+		every(ctx, maintainEvery, false, func() {
+			if _, err := g.holder.PublishAll(ctx, nil); err != nil && ctx.Err() == nil {
+				g.log.ErrorContext(ctx, "lists not published", "err", err)
 			}
+		})
+	})
+	wg.Go(func() {
+		every(ctx, maintainEvery, false, func() {
+			ctx, cancel := context.WithTimeout(ctx, proveTime)
+			defer cancel()
+			if _, err := g.asker.ProveReceipts(ctx); err != nil && ctx.Err() == nil {
+				g.log.ErrorContext(ctx, "receipts not proved", "err", err)
+			}
+		})
+	})
+	busy := make(map[string]bool) // neighbours whose lists are being synchronised
+	var mu sync.Mutex             // guards busy
+	every(ctx, maintainEvery, false, func() {
+		for holder, collections := range g.due(g.now()) {
+			mu.Lock()
+			skip := busy[holder]
+			busy[holder] = true
+			mu.Unlock()
+			if skip {
+				continue
+			}
+			wg.Go(func() {
+				ctx, cancel := context.WithTimeout(ctx, syncTime)
+				defer cancel()
+				for _, c := range collections {
+					g.sync(ctx, holder, c, nil)
+				}
+				mu.Lock()
+				delete(busy, holder)
+				mu.Unlock()
+			})
 		}
+	})
+}
+
+// every calls f every d until ctx ends, and also at once if first is true.
+func every(ctx context.Context, d time.Duration, first bool, f func()) {
+	ticker := time.NewTicker(d)
+	defer ticker.Stop()
+	for {
+		if first {
+			f()
+		}
+		first = true
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
 		}
-		if _, err := g.holder.PublishAll(ctx, nil); err != nil && ctx.Err() == nil {
-			g.log.ErrorContext(ctx, "lists not published", "err", err)
-		}
-		g.syncDue(ctx)
-		if _, err := g.asker.ProveReceipts(ctx); err != nil && ctx.Err() == nil {
-			g.log.ErrorContext(ctx, "receipts not proved", "err", err)
-		}
-		if now := g.now(); now.Sub(greeted) >= greetEvery {
-			greeted = now
-			g.greetAll(ctx)
-		}
+	}
+}
+
+// rotate renews the authority when it is time.
+func (g *Gateway) rotate(ctx context.Context) {
+	if changed, err := g.authority.Rotate(); err != nil {
+		g.log.ErrorContext(ctx, "authority not rotated", "err", err)
+	} else if changed {
+		g.log.WarnContext(ctx, "the authority has changed: send every neighbour a new invite")
 	}
 }
 
@@ -214,14 +266,14 @@ func (g *Gateway) purge(ctx context.Context, now time.Time) {
 	}
 }
 
-// syncDue synchronises the lists whose round has passed. Lists that we never had
-// are fetched, too.
-func (g *Gateway) syncDue(ctx context.Context) {
-	now := g.now()
+// due returns the collections whose round has passed, by their holder. Lists that
+// we never had are due, too.
+func (g *Gateway) due(now time.Time) map[string][]string {
 	confirmed := make(map[[2]string]time.Time)
 	for _, l := range g.library.Lists() {
 		confirmed[[2]string{l.Holder, l.Collection}] = l.Confirmed
 	}
+	due := make(map[string][]string)
 	for _, info := range g.agreements.List(now) {
 		other, err := info.Agreement.Other(g.cfg.TrustDomain)
 		if err != nil || info.State.Err() != nil || info.Superseded {
@@ -229,10 +281,11 @@ func (g *Gateway) syncDue(ctx context.Context) {
 		}
 		for _, c := range info.Agreement.Held(other.TrustDomain) {
 			if now.Sub(confirmed[[2]string{c.Holder, c.Name}]) >= time.Duration(c.Round) {
-				g.sync(ctx, c.Holder, c.Name, nil)
+				due[c.Holder] = append(due[c.Holder], c.Name)
 			}
 		}
 	}
+	return due
 }
 
 // sync synchronises, and notes what it shows of the neighbours.
