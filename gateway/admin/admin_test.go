@@ -510,6 +510,7 @@ func TestAgreementRefused(t *testing.T) {
 		"our category":  {change(func(g *agreement.Agreement) { ours(g).Category = "api" }), nil},
 		"their gateway": {change(func(g *agreement.Agreement) { g.Parties[0].Gateway += "2" }), admin.ErrTerms},
 		"our gateway":   {change(func(g *agreement.Agreement) { g.Parties[1].Gateway += "2" }), admin.ErrTerms},
+		"strict":        {change(func(g *agreement.Agreement) { g.Strict = true }), admin.ErrTerms},
 		"unfinished":    {change(func(g *agreement.Agreement) { theirs(g).KeyCommitment = "" }), nil},
 	} {
 		if v, err := u.sign(tt.file); err == nil || v != nil || tt.want != nil && !errors.Is(err, tt.want) {
@@ -575,6 +576,38 @@ func TestAgreementRefused(t *testing.T) {
 	}
 }
 
+// A neighbour that comes with another signing key keeps no agreement, until our
+// legal officers say so.
+func TestSigningKeyChangeSuspends(t *testing.T) {
+	t.Parallel()
+	u, a := neighbours(t)
+	v, err := u.admin.AcceptAgreement(t.Context(), u.id("legal"), agree(t, u, a))
+	u.ok(err)
+	accept := func() {
+		t.Helper()
+		a.set(a.now.Add(time.Second))
+		u.set(a.now)
+		u.federate(a)
+	}
+	accept()
+	if _, _, err := u.config.Agreements.Active(v.ID, u.now); err != nil {
+		t.Fatalf("after a new invite with the same key: %v", err)
+	}
+	pub, key, err := ed25519.GenerateKey(nil)
+	a.ok(err)
+	a.config.StatementVerifier, err = peer.VerifierKey(a.config.TrustDomain+"/statement", pub)
+	a.ok(err)
+	a.config.StatementKey = key
+	a.restart()
+	accept()
+	if _, _, err := u.config.Agreements.Active(v.ID, u.now); !errors.Is(err, agreement.ErrSuspended) {
+		t.Errorf("after a new signing key: %v, want suspended", err)
+	}
+	if got := u.shared.reasons(); !slices.Contains(got, "AGREEMENT_SUSPENDED") {
+		t.Errorf("entries = %v", got)
+	}
+}
+
 func TestDraftFaults(t *testing.T) {
 	t.Parallel()
 	u, _ := neighbours(t)
@@ -588,6 +621,7 @@ func TestDraftFaults(t *testing.T) {
 		"our collection":   {strings.Replace(draft, "name: documents", "name: permits", 1), `no collection "permits"`},
 		"other category":   {strings.Replace(draft, "category: document", "category: api", 1), "has the category"},
 		"days":             {strings.Replace(draft, "days: 90", "days: -1", 1), "days"},
+		"strict":           {draft + "strict: true\n", "does not verify witnesses"},
 		"no purpose":       {strings.Replace(draft, "  - {code: ct-travel-screening}", "  []", 1), "purposes"},
 		"malformed file":   {"passerelle-agreement/v1\n{}\n", ""},
 		"nobody's parties": {"passerelle-agreement/v1\n", ""},

@@ -362,13 +362,17 @@ func (a *Admin) commit(g *agreement.Agreement, p *peer.Peer) error {
 }
 
 // contradictions lists where g says something else of the parties than we know:
-// of us from our configuration and keys, of the neighbour from its invite.
+// of us from our configuration and keys, of the neighbour from its invite; and what
+// it promises that this gateway cannot keep.
 func (a *Admin) contradictions(g *agreement.Agreement, p *peer.Peer) ([]string, error) {
 	own, err := a.Keys.OwnCommitments()
 	if err != nil {
 		return nil, err
 	}
 	out := &Drafted{}
+	if g.Strict {
+		out.fault("strict: this version does not verify witnesses, and so cannot promise it: leave it out")
+	}
 	for i := range g.Parties {
 		switch q, field := &g.Parties[i], fmt.Sprintf("parties[%d]", i); q.TrustDomain {
 		case a.TrustDomain:

@@ -75,6 +75,10 @@ func (a *Admin) Invite(ctx context.Context, caller string) (*Invite, error) {
 // AcceptInvite adds the neighbour who made an invite file, or replaces what is
 // known of it. The fingerprint must be what people have compared over another
 // channel; another one is a refusal whose cause is [ErrFingerprint].
+//
+// Agreements with a neighbour that comes with another signing key are suspended on
+// our side: legal officers attested them under the key that it had, and resume them
+// when they know why it changed.
 func (a *Admin) AcceptInvite(ctx context.Context, caller string, file []byte, fingerprint string) (*Peer, error) {
 	now := a.Now()
 	who, err := a.officerOf(caller, now)
@@ -93,6 +97,11 @@ func (a *Admin) AcceptInvite(ctx context.Context, caller string, file []byte, fi
 	}
 	a.accepting.Lock()
 	defer a.accepting.Unlock()
+	if known, ok := a.Federation.Peer(i.TrustDomain); ok && known.SigningKey != i.SigningKey {
+		if err := a.suspendAll(context.WithoutCancel(ctx), who, i.TrustDomain, "the neighbour has another signing key", &EndedPeer{}); err != nil {
+			return nil, refusal(err)
+		}
+	}
 	var p peer.Peer
 	e := entry.Entry{Kind: entry.KindFederation, Asker: a.Gateway, Holder: i.GatewayID, Subject: digest("invite", file),
 		Reason: "FEDERATION_ADDED"}
@@ -322,7 +331,7 @@ func (a *Admin) EndPeer(ctx context.Context, caller, trustDomain, reason string)
 	rest, err := a.Store.DropSets(ctx, store.Accepted, trustDomain, "")
 	failed(err)
 	segments = append(segments, rest...)
-	failed(a.suspendAll(ctx, who, trustDomain, out))
+	failed(a.suspendAll(ctx, who, trustDomain, "the federation was ended", out))
 
 	// What an earlier call deleted and could not log is part of this receipt.
 	name := "ended/" + trustDomain + "/" + strconv.FormatInt(out.Ended.UnixMilli(), 10)
@@ -343,7 +352,7 @@ func (a *Admin) EndPeer(ctx context.Context, caller, trustDomain, reason string)
 }
 
 // suspendAll suspends the agreements with a neighbour on our side.
-func (a *Admin) suspendAll(ctx context.Context, who officer.Officer, trustDomain string, out *EndedPeer) error {
+func (a *Admin) suspendAll(ctx context.Context, who officer.Officer, trustDomain, reason string, out *EndedPeer) error {
 	var errs []error
 	for _, info := range a.Agreements.List(a.Now()) {
 		id := info.Agreement.ID
@@ -354,7 +363,7 @@ func (a *Admin) suspendAll(ctx context.Context, who officer.Officer, trustDomain
 		if slices.Contains(info.SuspendedBy, a.TrustDomain) {
 			continue
 		}
-		errs = append(errs, a.suspend(ctx, who, id, "the federation was ended"))
+		errs = append(errs, a.suspend(ctx, who, id, reason))
 	}
 	return errors.Join(errs...)
 }

@@ -329,7 +329,7 @@ func (f *Federation) checkOwn(p *Peer) error {
 		if td == p.TrustDomain {
 			continue
 		}
-		if e.peer.SigningKey == p.SigningKey || e.peer.LogKey == p.LogKey ||
+		if sameKey(e.peer.SigningKey, p.SigningKey) || sameKey(e.peer.LogKey, p.LogKey) ||
 			p.WitnessKey != "" && e.peer.WitnessKey == p.WitnessKey {
 			return fmt.Errorf("%w: a key of another peer", ErrConflict)
 		}
@@ -349,6 +349,13 @@ func (f *Federation) checkOwn(p *Peer) error {
 		}
 	}
 	return nil
+}
+
+// sameKey reports whether two verifier keys are the same key, under whatever names.
+func sameKey(a, b string) bool {
+	x, errX := PublicKey(a)
+	y, errY := PublicKey(b)
+	return errX == nil && errY == nil && x.Equal(y)
 }
 
 // put saves p, and then lets it take effect. The caller holds f.change.

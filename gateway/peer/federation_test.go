@@ -161,7 +161,7 @@ func TestAcceptRefuses(t *testing.T) {
 		{"expired", d.invite(t), c.now().Add(31 * 24 * time.Hour), peer.ErrExpired},
 		{"from the future", d.invite(t), c.now().Add(-6 * time.Minute), peer.ErrExpired},
 		{"ourselves", a.invite(t), c.now(), peer.ErrConflict},
-		{"log key of another", change(d, func(i *peer.Invite) { i.LogKey = b.unsigned(t).LogKey }), c.now(), peer.ErrConflict},
+		{"log key of another", change(d, func(i *peer.Invite) { i.LogKey = verifierKey(t, "d.example/shared", b.logKey) }), c.now(), peer.ErrConflict},
 		{"older", change(b, func(i *peer.Invite) { i.Created = i.Created.Add(-time.Hour) }), c.now(), peer.ErrStale},
 		{"not signed", d.unsigned(t), c.now(), peer.ErrInvite},
 	}
@@ -194,7 +194,7 @@ func TestAcceptRefuses(t *testing.T) {
 	}
 	for name, i := range map[string]*peer.Invite{
 		"signing key": stolen,
-		"log key":     later(func(i *peer.Invite) { i.LogKey = d.unsigned(t).LogKey }),
+		"log key":     later(func(i *peer.Invite) { i.LogKey = verifierKey(t, "b.example/shared", d.logKey) }),
 		"witness key": later(func(i *peer.Invite) { i.WitnessKey = d.unsigned(t).LogKey }),
 		"profile": later(func(i *peer.Invite) {
 			i.Profile, i.BundleURL = peer.ProfileWeb, "https://b.example/bundle"

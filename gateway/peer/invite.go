@@ -252,11 +252,13 @@ func (i *Invite) check() error {
 	default:
 		return bad("profile")
 	}
-	if _, err := parseVerifierKey(i.SigningKey, algEd25519); err != nil {
-		return bad("signing-key")
-	}
-	if _, err := parseVerifierKey(i.LogKey, algEd25519); err != nil {
-		return bad("log-key")
+	// The names are the origins of statements and logs, so nobody may use those of
+	// another trust domain.
+	for field, key := range map[string]string{"signing-key": i.SigningKey, "log-key": i.LogKey} {
+		vk, err := parseVerifierKey(key, algEd25519)
+		if err != nil || !strings.HasPrefix(vk.name, i.TrustDomain+"/") {
+			return bad(field)
+		}
 	}
 	if i.WitnessKey != "" {
 		if _, err := parseVerifierKey(i.WitnessKey, algEd25519, algCosignature); err != nil {

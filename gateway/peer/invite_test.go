@@ -183,6 +183,12 @@ func TestInviteInvalid(t *testing.T) {
 		{"user in URL", func(i *peer.Invite) { i.BundleURL = "https://u:p@b.example/" }},
 		{"query in URL", func(i *peer.Invite) { i.BundleURL = "https://b.example/?x" }},
 		{"signing key", func(i *peer.Invite) { i.SigningKey = "x" }},
+		{"log of another trust domain", func(i *peer.Invite) {
+			i.LogKey = verifierKey(t, "a.example/log/shared", make(ed25519.PublicKey, ed25519.PublicKeySize))
+		}},
+		{"statements of another trust domain", func(i *peer.Invite) {
+			i.SigningKey = verifierKey(t, "b.example.org/statement", make(ed25519.PublicKey, ed25519.PublicKeySize))
+		}},
 		{"line end in key", func(i *peer.Invite) { i.LogKey = i.LogKey[:40] + "\n" + i.LogKey[40:] }},
 		{"no log key", func(i *peer.Invite) { i.LogKey = "" }},
 		{"local time", func(i *peer.Invite) { i.Created = i.Created.In(time.FixedZone("x", 3600)) }},
