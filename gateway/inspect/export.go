@@ -92,20 +92,9 @@ const (
 // returns.
 func (i *Inspector) Files(ctx context.Context, r Reader, which Which, from uint64, emit func(path string,
 	data []byte) error) error {
-	s, err := i.log(which)
+	s, checkpoint, c, err := i.exported(ctx, r, which)
 	if err != nil {
 		return err
-	}
-	if err := i.permit(ctx, r, name(readExport, which), entry.Entry{}); err != nil {
-		return err
-	}
-	checkpoint, err := s.Log.Checkpoint(ctx)
-	if err != nil {
-		return failed(err)
-	}
-	c, err := entry.CheckCheckpoint(checkpoint, s.verifier)
-	if err != nil {
-		return failed(err)
 	}
 	row := func(dir string, first, n uint64) error {
 		for tile := first / width; tile*width < n; tile++ {
@@ -131,6 +120,36 @@ func (i *Inspector) Files(ctx context.Context, r Reader, which Which, from uint6
 		}
 	}
 	return emit(checkpointFile, checkpoint)
+}
+
+// exported puts an export on record, and returns the log with its latest published
+// checkpoint, as signed and as parsed.
+func (i *Inspector) exported(ctx context.Context, r Reader, which Which) (source, []byte, *entry.Checkpoint, error) {
+	s, err := i.log(which)
+	if err != nil {
+		return source{}, nil, nil, err
+	}
+	if err := i.permit(ctx, r, name(readExport, which), entry.Entry{}); err != nil {
+		return source{}, nil, nil, err
+	}
+	msg, c, err := s.checkpoint(ctx)
+	if err != nil {
+		return source{}, nil, nil, err
+	}
+	return s, msg, c, nil
+}
+
+// checkpoint returns the latest published checkpoint, as signed and as parsed.
+func (l source) checkpoint(ctx context.Context) ([]byte, *entry.Checkpoint, error) {
+	msg, err := l.Log.Checkpoint(ctx)
+	if err != nil {
+		return nil, nil, failed(err)
+	}
+	c, err := entry.CheckCheckpoint(msg, l.verifier)
+	if err != nil {
+		return nil, nil, failed(err)
+	}
+	return msg, c, nil
 }
 
 // tile reads the tile or bundle at path, of which n items are needed: the copy of
@@ -193,20 +212,9 @@ type LastLine struct {
 // checkpoint covers yet are left out. It ends with the first error of w, which it
 // returns.
 func (i *Inspector) Export(ctx context.Context, r Reader, which Which, since, until time.Time, w io.Writer) error {
-	s, err := i.log(which)
+	s, checkpoint, c, err := i.exported(ctx, r, which)
 	if err != nil {
 		return err
-	}
-	if err := i.permit(ctx, r, name(readExport, which), entry.Entry{}); err != nil {
-		return err
-	}
-	checkpoint, err := s.Log.Checkpoint(ctx)
-	if err != nil {
-		return failed(err)
-	}
-	c, err := entry.CheckCheckpoint(checkpoint, s.verifier)
-	if err != nil {
-		return failed(err)
 	}
 	enc := json.NewEncoder(w)
 	for x, err := range s.Log.Entries(ctx, 0, c.Size) {

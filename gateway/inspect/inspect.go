@@ -43,6 +43,7 @@ import (
 	"github.com/passerelle/passerelle/gateway/audit/entry"
 	"github.com/passerelle/passerelle/gateway/facts"
 	"github.com/passerelle/passerelle/gateway/officer"
+	"github.com/passerelle/passerelle/gateway/peer"
 	"github.com/passerelle/passerelle/gateway/query"
 	"github.com/passerelle/passerelle/gateway/store"
 	"github.com/passerelle/passerelle/policy"
@@ -190,8 +191,8 @@ func (i *Inspector) enrolled(r Reader) (officer.Officer, error) {
 
 // officerID returns the id in the SPIFFE ID of one of our officers.
 func (i *Inspector) officerID(spiffeID string) (string, bool) {
-	id, ok := strings.CutPrefix(spiffeID, "spiffe://"+i.TrustDomain+"/officer/")
-	return id, ok && id != "" && !strings.Contains(id, "/")
+	id, err := peer.ParseID(spiffeID)
+	return id.Name, err == nil && id.Kind == peer.KindOfficer && id.TrustDomain == i.TrustDomain
 }
 
 // role returns the role in which who reads: that of an auditor, or else the first

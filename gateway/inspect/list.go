@@ -225,13 +225,9 @@ func (i *Inspector) Checkpoint(ctx context.Context, which Which, from uint64) (c
 	if err != nil {
 		return nil, nil, "", err
 	}
-	msg, err := s.Log.Checkpoint(ctx)
+	msg, c, err := s.checkpoint(ctx)
 	if err != nil {
-		return nil, nil, "", failed(err)
-	}
-	c, err := entry.CheckCheckpoint(msg, s.verifier)
-	if err != nil {
-		return nil, nil, "", failed(err)
+		return nil, nil, "", err
 	}
 	if from > c.Size {
 		return nil, nil, "", query.Refuse(query.Precondition, audit.ErrNotCovered)

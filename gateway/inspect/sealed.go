@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/passerelle/passerelle/gateway/audit/entry"
+	"github.com/passerelle/passerelle/gateway/peer"
 	"github.com/passerelle/passerelle/gateway/query"
 	"github.com/passerelle/passerelle/gateway/store"
 )
@@ -82,7 +83,7 @@ func (i *Inspector) officerOf(e *entry.Entry) (spiffeID string, key ed25519.Publ
 			continue
 		}
 		if then, ok := i.Officers.LookupAt(o.ID, time.UnixMilli(e.Time)); ok {
-			return "spiffe://" + i.TrustDomain + "/officer/" + o.ID, then.PublicKey
+			return peer.ID{TrustDomain: i.TrustDomain, Kind: peer.KindOfficer, Name: o.ID}.String(), then.PublicKey
 		}
 	}
 	return "", nil
