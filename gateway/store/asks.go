@@ -297,7 +297,7 @@ type Candidate struct {
 	Weight      int64
 	Kind        uint8  // alert kind, 0 if not shown
 	Instruction uint8  // 0 if not shown
-	State       string // code of the follow-up, "new" at first
+	State       string // code of the follow-up, "open" at first
 	Detail      []byte // opaque, such as the evidence by class
 	Created     time.Time
 	Expires     time.Time // deleted then; zero for never
