@@ -1,0 +1,56 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+)
+
+// TestBenchIdentity runs the smallest measurement: it fails by itself if an answer
+// is wrong.
+func TestBenchIdentity(t *testing.T) {
+	if testing.Short() {
+		t.Skip("two whole gateways")
+	}
+	t.Parallel()
+	var stdout, stderr bytes.Buffer
+	args := []string{"bench", "identity", "--records", "100", "--items", "8", "--lookups", "4", "--json"}
+	if code := run(t.Context(), args, strings.NewReader(""), &stdout, &stderr); code != exitDone {
+		t.Fatalf("exit code %d: %s%s", code, &stdout, &stderr)
+	}
+	if stderr.Len() > 0 {
+		t.Errorf("stderr, which is no terminal: %q", &stderr)
+	}
+	var report map[string]any
+	if err := json.Unmarshal(stdout.Bytes(), &report); err != nil || strings.Count(stdout.String(), "\n") != 1 {
+		t.Fatalf("stdout %q: %v", &stdout, err)
+	}
+	for name, v := range report {
+		if n, ok := v.(float64); ok && n < 0 || v == "" {
+			t.Errorf("%s is %v", name, v)
+		}
+	}
+	for name, want := range map[string]float64{"records": 100, "items": 8, "lookups": 4} {
+		if report[name] != want {
+			t.Errorf("%s is %v, want %v", name, report[name], want)
+		}
+	}
+	for _, name := range []string{"tags", "lookup_ms_p50", "append_ms_p50", "bytes_up", "bytes_down", "tagset_bytes", "screen_ms"} {
+		if n, ok := report[name].(float64); !ok || n <= 0 {
+			t.Errorf("%s is %v", name, report[name])
+		}
+	}
+}
+
+func TestBenchIdentityUsage(t *testing.T) {
+	t.Parallel()
+	for _, args := range []string{"", "identity --records 99", "identity --items 5", "identity --items 40004", "identity --lookups 1",
+		"identity --classes names", "identity --dir ..", "identity extra"} {
+		var stdout, stderr bytes.Buffer
+		line := append([]string{"bench"}, strings.Fields(args)...)
+		if code := run(t.Context(), line, strings.NewReader(""), &stdout, &stderr); code != exitUsage {
+			t.Errorf("passerelle %s: exit code %d, want %d", strings.Join(line, " "), code, exitUsage)
+		}
+	}
+}
