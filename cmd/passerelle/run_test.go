@@ -373,7 +373,7 @@ func TestPeerAccept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name, err := peer.VerifierKey("border.arcadia.example", pub)
+	name, err := peer.VerifierKey("border.arcadia.example/statement", pub)
 	if err != nil {
 		t.Fatal(err)
 	}
