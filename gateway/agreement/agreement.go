@@ -314,8 +314,10 @@ type Collection struct {
 	// RotationDays is the longest life of an epoch's key, 1 to 366.
 	RotationDays int `json:"rotation_days"`
 
-	// Labels are the alert kinds and instructions that a label may show. Empty
-	// means none.
+	// Labels are the alert kinds and instructions that a label may show, as
+	// "alert-3" and "instruction-7" for the holder's codes 3 and 7. Empty means
+	// none. What is not listed is left out of the label by the holder, and not
+	// shown by the asker.
 	Labels []string `json:"labels"`
 }
 

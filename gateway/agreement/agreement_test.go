@@ -684,3 +684,20 @@ func TestSchema(t *testing.T) {
 		t.Errorf("the body has %d keys, want the 24 of version 1", len(m))
 	}
 }
+
+func TestShown(t *testing.T) {
+	c := agreement.Collection{Labels: []string{"alert-2", "instruction-1"}}
+	for _, tt := range []struct{ alert, instruction, wantAlert, wantInstruction uint8 }{
+		{2, 1, 2, 1},
+		{1, 2, 0, 0},
+		{2, 12, 2, 0},
+		{0, 1, 0, 1},
+	} {
+		if a, i := c.Shown(tt.alert, tt.instruction); a != tt.wantAlert || i != tt.wantInstruction {
+			t.Errorf("Shown(%d, %d) = %d, %d, want %d, %d", tt.alert, tt.instruction, a, i, tt.wantAlert, tt.wantInstruction)
+		}
+	}
+	if a, i := (&agreement.Collection{}).Shown(2, 1); a != 0 || i != 0 {
+		t.Errorf("without labels: Shown(2, 1) = %d, %d", a, i)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -122,6 +123,18 @@ const maxKeysPerRecord = 8
 // for each of MaxRecords. A holder must not publish more, and an asker refuses a
 // set of more.
 func (c *Collection) MaxTags() int64 { return c.MaxRecords * maxKeysPerRecord }
+
+// Shown returns an alert kind and an instruction as a label may show them: 0 in
+// place of what c does not list.
+func (c *Collection) Shown(alert, instruction uint8) (uint8, uint8) {
+	if !slices.Contains(c.Labels, "alert-"+strconv.Itoa(int(alert))) {
+		alert = 0
+	}
+	if !slices.Contains(c.Labels, "instruction-"+strconv.Itoa(int(instruction))) {
+		instruction = 0
+	}
+	return alert, instruction
+}
 
 // Held returns the collections that the party of trustDomain holds, in order: the
 // other party may ask about them.

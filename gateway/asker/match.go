@@ -41,8 +41,8 @@ func match(r *run, outputs map[string][]oprf.Output) []Candidate {
 					c = &Candidate{
 						Request: r.ask.Request, Query: r.id, Holder: r.t.holder, Collection: r.t.collection.Name,
 						Ref: r.items[i].ref, Item: i, Handle: label.Handle, ListVersion: r.t.list.Version, Time: r.began,
-						AlertKind: label.Kind, Instruction: label.Instruction,
 					}
+					c.AlertKind, c.Instruction = r.t.collection.Shown(label.Kind, label.Instruction)
 					c.ID = query.NewID(r.began)
 					found[k] = c
 				}

@@ -119,27 +119,38 @@ func (h *Holder) Publish(ctx context.Context, asker, collection string, progress
 		return nil, err
 	}
 
+	// All sets are built before any is logged: one that cannot be published must
+	// not leave entries that promise the others.
 	b.out.ListVersion = b.version + 1
-	var heads []store.Head
-	for _, class := range c.Classes {
-		head, err := b.class(ctx, server, class, keys[class])
+	heads := make([]store.Head, len(c.Classes))
+	for i, class := range c.Classes {
+		if heads[i], err = b.class(ctx, server, class, keys[class]); err != nil {
+			return nil, err
+		}
+	}
+	for i := range heads {
+		index, err := b.log(ctx, heads[i].Hash)
 		if err != nil {
 			return nil, err
 		}
-		heads = append(heads, *head)
+		heads[i].Proof = binary.BigEndian.AppendUint64(nil, index) // proved anew when it is shown
 	}
 	b.basis.Version, b.basis.Records = b.out.ListVersion, int64(b.out.Published)
 	b.basis.Withheld = int64(b.out.Records - b.out.Published)
 	if err := h.Store.PutPublished(ctx, b.basis, heads...); err != nil {
 		return nil, err
 	}
+	// The version before stays for those who are fetching it.
+	if err := h.Store.PruneSegments(ctx, store.Published, asker, collection, b.version); err != nil {
+		h.log.ErrorContext(ctx, "old tag sets not removed", "peer", asker, "collection", collection, "err", err)
+	}
 	h.log.InfoContext(ctx, "tag sets published", "peer", asker, "collection", collection, "list_version", b.out.ListVersion)
 	return &b.out, nil
 }
 
-// class builds and logs the set of one key class, and stores its segments. The
-// set is not published before the heads of all classes advance together.
-func (b *build) class(ctx context.Context, server *oprf.Server, class string, keys []psi.Record) (*store.Head, error) {
+// class builds the set of one key class, and stores its segments. The set is not
+// published before the heads of all classes advance together.
+func (b *build) class(ctx context.Context, server *oprf.Server, class string, keys []psi.Record) (store.Head, error) {
 	set, err := psi.Build(ctx, server, psi.Params{
 		Info:      b.h.info(b.asker, b.c.Name, class, b.epoch),
 		PublicKey: server.PublicKey(),
@@ -150,30 +161,25 @@ func (b *build) class(ctx context.Context, server *oprf.Server, class string, ke
 		Progress:  b.report(class),
 	}, keys)
 	if err != nil {
-		return nil, err
+		return store.Head{}, err
 	}
 	if int64(set.Len()) > b.c.MaxTags() { // the asker would refuse all of it
-		return nil, fmt.Errorf("holder: %d tags of class %s are more than agreement %s permits", set.Len(), class, b.a.ID)
+		return store.Head{}, fmt.Errorf("holder: %d tags of class %s are more than agreement %s permits", set.Len(), class, b.a.ID)
 	}
 	signed, err := set.Manifest().Sign(b.h.StatementKey)
 	if err != nil {
-		return nil, err
+		return store.Head{}, err
 	}
-	head := &store.Head{Side: store.Published, Peer: b.asker, Collection: b.c.Name, Class: class,
+	head := store.Head{Side: store.Published, Peer: b.asker, Collection: b.c.Name, Class: class,
 		Version: b.out.ListVersion, Epoch: b.epoch, Hash: set.Manifest().Hash(), Previous: b.heads[class],
 		Manifest: signed.Bytes(), Created: b.now}
 	for _, segment := range set.Segments() {
 		hash, err := b.h.Store.PutSegment(ctx, segment)
 		if err != nil {
-			return nil, err
+			return store.Head{}, err
 		}
 		head.Segments = append(head.Segments, hash)
 	}
-	index, err := b.log(ctx, head.Hash)
-	if err != nil {
-		return nil, err
-	}
-	head.Proof = binary.BigEndian.AppendUint64(nil, index) // proved anew when it is shown
 	b.out.Tags += uint64(set.Len())
 	return head, nil
 }
@@ -296,6 +302,10 @@ func (b *build) records(ctx context.Context) (map[string][]psi.Record, error) {
 	if err := decide(); err != nil {
 		return nil, err
 	}
+	if int64(b.out.Published) > b.c.MaxRecords {
+		return nil, fmt.Errorf("holder: %d records to publish are more than the %d that agreement %s permits",
+			b.out.Published, b.c.MaxRecords, b.a.ID)
+	}
 
 	rows := make([]store.HandleRow, len(all))
 	for i := range all {
@@ -306,7 +316,6 @@ func (b *build) records(ctx context.Context) (map[string][]psi.Record, error) {
 		return nil, err
 	}
 	keys := make(map[string][]psi.Record)
-	labels := len(b.c.Labels) > 0
 	for i := range all {
 		for _, k := range all[i].keys {
 			class := string(k.Class)
@@ -314,9 +323,7 @@ func (b *build) records(ctx context.Context) (map[string][]psi.Record, error) {
 				continue
 			}
 			l := psi.Label{Handle: rows[i].Handle, Weight: weight(k.Class, all[i].weight)}
-			if labels {
-				l.Kind, l.Instruction = all[i].kind, all[i].instr
-			}
+			l.Kind, l.Instruction = b.c.Shown(all[i].kind, all[i].instr)
 			keys[class] = append(keys[class], psi.Record{Key: k.Bytes, Label: l})
 			b.out.Keys++
 		}
