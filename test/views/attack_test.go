@@ -38,7 +38,7 @@ func TestAcknowledgeDoesNotWait(t *testing.T) {
 	case <-time.After(time.Minute):
 		t.Fatal("control: the clock was not asked for at the outcome")
 	}
-	w.valdera.tap.await(t, mark, "AcknowledgeAnswer")
+	w.valdera.tap.await(t, mark, 1, "AcknowledgeAnswer")
 	select {
 	case err := <-done:
 		t.Errorf("control: the officer had an answer (%v) before the outcome", err)

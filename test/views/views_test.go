@@ -199,8 +199,9 @@ func (w *world) watch(t *testing.T, name, group string, a *asker.Ask, candidates
 		lines[h.td], taps[h.td] = h.line.settled(), h.tap.mark()
 	}
 	r := w.utopia.mustAsk(t, a, candidates)
+	w.utopia.tap.await(t, own, len(holders), "AcknowledgeAnswer") // the last call about a query
 	for _, h := range holders {
-		h.tap.await(t, taps[h.td], "AcknowledgeAnswer") // the last call about a query
+		h.tap.await(t, taps[h.td], 1, "AcknowledgeAnswer")
 		h.line.settled()
 		hv := &holderView{events: h.tap.since(taps[h.td], (*event).peerService)}
 		for _, x := range r.results {
@@ -252,6 +253,7 @@ func huffmanLength(s string) int {
 // It covers what DESIGN, section 2, says of an identity lookup. It does not cover
 // timing: that no message waits for a match is TestAcknowledgeDoesNotWait.
 func TestViews(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	both := func(s ...record.Subject) *asker.Ask { return w.utopia.newAsk(s...) }
 	one := func(s ...record.Subject) *asker.Ask {
@@ -275,7 +277,7 @@ func TestViews(t *testing.T) {
 
 	// The first calls of a connection fill the tables of HPACK.
 	watch("first miss", "first lookup", one(person(firstUnknown)), 0)
-	rounds := 3
+	rounds := 2
 	if os.Getenv("PASSERELLE_LONG") != "" {
 		rounds = 50
 	}

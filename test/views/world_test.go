@@ -178,16 +178,16 @@ func (p *tap) since(mark int, keep func(*event) bool) []event {
 	return out
 }
 
-// await waits until a call of a method of PeerService has ended after a mark.
-func (p *tap) await(t testing.TB, mark int, method string) {
+// await waits until calls of a method of PeerService have ended after a mark.
+func (p *tap) await(t testing.TB, mark, calls int, method string) {
 	t.Helper()
-	for range 2000 {
-		if len(p.since(mark, func(e *event) bool { return e.kind == "end" && strings.HasSuffix(e.method, "/"+method) })) > 0 {
+	for range 3000 {
+		if len(p.since(mark, func(e *event) bool { return e.kind == "end" && strings.HasSuffix(e.method, "/"+method) })) >= calls {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	t.Fatalf("no call of %s ended", method)
+	t.Fatalf("no %d calls of %s ended", calls, method)
 }
 
 // A line is a TCP proxy before the listener of a gateway. It writes down the TLS
