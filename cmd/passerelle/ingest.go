@@ -200,6 +200,9 @@ func (a *app) tableIngested(done []ingested) error {
 		a.outf("Published for %s: version %d, %s, %d withheld by the rules.\n", printable(l.GetAsker()), l.GetListVersion(),
 			plural(l.GetRecords(), "record"), l.GetWithheld())
 	}
+	if slices.ContainsFunc(last.GetPublished(), func(l *passerellev1.PublishedList) bool { return l.GetWithheld() > 0 }) {
+		a.outf("By which rules is in the log of this gateway; what each rule asks: passerelle policy show.\n")
+	}
 	if len(last.GetNotPublished()) > 0 {
 		a.notef("Not published for %s: it is tried again with the next round.\n", listed(last.GetNotPublished()))
 	}

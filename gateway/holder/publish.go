@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"runtime"
 	"slices"
 	"sync"
@@ -143,6 +144,9 @@ func (h *Holder) Publish(ctx context.Context, asker, collection string, progress
 	// The version before stays for those who are fetching it.
 	if err := h.Store.PruneSegments(ctx, store.Published, asker, collection, b.version); err != nil {
 		h.log.ErrorContext(ctx, "old tag sets not removed", "peer", asker, "collection", collection, "err", err)
+	}
+	for _, rule := range slices.Sorted(maps.Keys(b.out.Withheld)) {
+		h.log.InfoContext(ctx, "records withheld", "peer", asker, "collection", collection, "rule", rule)
 	}
 	h.log.InfoContext(ctx, "tag sets published", "peer", asker, "collection", collection, "list_version", b.out.ListVersion)
 	return &b.out, nil

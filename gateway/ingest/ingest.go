@@ -184,7 +184,7 @@ const (
 // Options are what a watch list cannot say of itself. The zero value works.
 type Options struct {
 	SourceList string    // SourceList of records that name none
-	Originator string    // Originator of records that name none
+	Originator string    // Originator of records that name none, but for the UN list: that has one
 	DateOrder  DateOrder // how to read dates that do not begin with the year
 }
 

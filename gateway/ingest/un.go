@@ -326,9 +326,7 @@ func (a *acceptor) individual(n *node, line int) error {
 
 	lists := n.values("LIST_TYPE")
 	r.SourceList = strings.Join(append(lists, n.take("UN_LIST_TYPE")), ": ")
-	if r.Originator = a.options.Originator; r.Originator == "" {
-		r.Originator = "United Nations Security Council"
-	}
+	r.Originator = "United Nations Security Council" // whoever reads the list
 	if s := n.take("LISTED_ON"); s != "" {
 		d, _, ok := parseDate(s, DateOrderNone)
 		if ok {
