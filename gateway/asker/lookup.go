@@ -57,8 +57,8 @@ func (a *Asker) Ask(ctx context.Context, caller string, ask *Ask, signature []by
 	}
 
 	targets := a.targets(ask, began)
-	if len(targets) == 0 {
-		return nil, query.Refuse(query.Precondition, errors.New("asker: no agreement covers what is asked for"))
+	if !covered(ask, targets) {
+		return nil, query.Refuse(query.AgreementUnknown, errors.New("asker: no agreement covers what is asked for"))
 	}
 	if _, err := a.Store.Request(ctx, ask.Request); err == nil {
 		return nil, query.Refuse(query.QueryIDReused, nil) // before the rules are asked again
@@ -191,6 +191,22 @@ func (a *Asker) targets(ask *Ask, now time.Time) []candidateTarget {
 		return cmp.Or(cmp.Compare(x.holder, y.holder), cmp.Compare(x.collection.Name, y.collection.Name))
 	})
 	return out
+}
+
+// covered reports whether targets holds something of everything that ask names: a
+// name that is misspelt must not be an answer that is missing.
+func covered(ask *Ask, targets []candidateTarget) bool {
+	for _, name := range ask.Holders {
+		if !slices.ContainsFunc(targets, func(t candidateTarget) bool { return t.holder == name }) {
+			return false
+		}
+	}
+	for _, name := range ask.Collections {
+		if !slices.ContainsFunc(targets, func(t candidateTarget) bool { return t.collection.Name == name }) {
+			return false
+		}
+	}
+	return len(targets) > 0
 }
 
 // target finds everything needed to ask about c, or the reason why it cannot be.

@@ -103,7 +103,7 @@ func TestAskerFailsClosed(t *testing.T) {
 
 func TestAskerRefusesTheCaller(t *testing.T) {
 	t.Parallel()
-	a, _ := pair(t, 3, nil)
+	a, b := pair(t, 3, nil)
 	a.peers.tap.request = func(*query.Request) { t.Error("a request left") }
 	ask := &asker.Ask{Request: query.NewID(a.clock.Now()), Purpose: "ct-travel-screening", Kind: query.Single}
 	ask.Subjects = append(ask.Subjects, traveller(1))
@@ -120,6 +120,16 @@ func TestAskerRefusesTheCaller(t *testing.T) {
 	} {
 		if _, err := a.asker.Ask(t.Context(), tt.caller, ask, make([]byte, 64)); query.ReasonOf(err) != tt.reason {
 			t.Errorf("Ask by %q = %v, want %s", tt.caller, err, tt.reason)
+		}
+	}
+	// A name that no agreement knows is refused, and the others are not asked.
+	for name, change := range map[string]func(*asker.Ask){
+		"one holder":  func(x *asker.Ask) { x.Holders = []string{"border.nowhere.example"} },
+		"two holders": func(x *asker.Ask) { x.Holders = []string{b.td, "border.nowhere.example"} },
+		"collections": func(x *asker.Ask) { x.Collections = []string{"watchlist", "nothing"} },
+	} {
+		if _, err := a.ask(t, change, traveller(1)); query.ReasonOf(err) != query.AgreementUnknown {
+			t.Errorf("%s that nobody knows: %v, want %s", name, err, query.AgreementUnknown)
 		}
 	}
 	// The same ask with the officer's signature is answered.
