@@ -37,8 +37,9 @@ const (
 //
 // NationalService is authorised by the officer's SPIFFE ID and roles.
 type NationalServiceClient interface {
-	// Lookup asks the neighbours about one subject. A call with the same request
-	// id and content is answered from what is stored, and asks nobody again.
+	// Lookup asks the neighbours about one subject. A call with a request id that
+	// was used before is refused, and asks nobody again: what came of it is in
+	// ListCandidates.
 	Lookup(ctx context.Context, in *LookupRequest, opts ...grpc.CallOption) (*LookupResponse, error)
 	// Screen asks the neighbours about a set of subjects, such as a manifest. The
 	// request is a header, the subjects, and the officer's signature; nobody is
@@ -110,8 +111,9 @@ func (c *nationalServiceClient) ListAsks(ctx context.Context, in *ListAsksReques
 //
 // NationalService is authorised by the officer's SPIFFE ID and roles.
 type NationalServiceServer interface {
-	// Lookup asks the neighbours about one subject. A call with the same request
-	// id and content is answered from what is stored, and asks nobody again.
+	// Lookup asks the neighbours about one subject. A call with a request id that
+	// was used before is refused, and asks nobody again: what came of it is in
+	// ListCandidates.
 	Lookup(context.Context, *LookupRequest) (*LookupResponse, error)
 	// Screen asks the neighbours about a set of subjects, such as a manifest. The
 	// request is a header, the subjects, and the officer's signature; nobody is
