@@ -62,6 +62,7 @@ type run struct {
 	sealed   [32]byte        // SHA-256 of the sealed content
 	request  *query.Request  // from step 3 on, and its batches from step 4 on
 	pending  []*oprf.Pending // one for each batch of request
+	verified time.Time       // when the answer had verified, before anything was matched
 	receipt  audit.Position  // of the receipt entry in our shared log
 }
 
@@ -128,6 +129,7 @@ func (a *Asker) query(ctx context.Context, r *run) (TargetResult, []Candidate) {
 	if err != nil {
 		return fail(query.Refuse(query.PeerInvalid, err))
 	}
+	r.verified = a.Now()
 	a.acknowledge(written, r)
 
 	// 7
@@ -554,6 +556,7 @@ func finalize(r *run, answer *query.Answer) (map[string][]oprf.Output, error) {
 // logReceipt ends step 6: the holder's word is in our log before we use it.
 func (a *Asker) logReceipt(ctx context.Context, r *run, receipt *entry.Receipt, signed []byte) error {
 	e := a.entry(entry.KindReceipt, r)
+	e.Time = r.verified.UnixMilli() // the shared log does not tell how long matching took
 	e.Request, e.PeerLeaf, e.Decision = receipt.Request, receipt.Leaf, receipt.Decision
 	e.Receipt = entry.ReceiptDigest(signed)
 	position, err := a.Shared.Append(ctx, e)

@@ -20,7 +20,11 @@ func TestAcknowledgeDoesNotWait(t *testing.T) {
 	mark := w.valdera.tap.mark()
 	matched, acknowledged := make(chan struct{}, 10), make(chan struct{})
 	stop := func() {
-		if stack := string(debug.Stack()); strings.Contains(stack, "asker.(*Asker).logOutcome") {
+		stack := string(debug.Stack())
+		if strings.Contains(stack, "asker.(*Asker).logReceipt") || strings.Contains(stack, "asker.(*Asker).logOutcome") {
+			w.utopia.ahead.Store(int64(time.Minute))
+		}
+		if strings.Contains(stack, "asker.(*Asker).logOutcome") {
 			matched <- struct{}{}
 			<-acknowledged
 		}
@@ -47,6 +51,21 @@ func TestAcknowledgeDoesNotWait(t *testing.T) {
 	close(acknowledged)
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+
+	// Nor does the shared log tell: the receipt has the time before the match, and only
+	// the internal log the one after it.
+	asked := a.Request.Time()
+	w.utopia.atNow.Store(nil)
+	w.utopia.shut(t)
+	after := make(map[string]time.Duration)
+	for _, e := range append(w.utopia.readLog(t, "shared"), w.utopia.readLog(t, "internal")...) {
+		if e.Query != ([16]byte{}) && time.UnixMilli(e.Time).After(asked.Add(-time.Second)) {
+			after[e.Kind.String()] = time.UnixMilli(e.Time).Sub(asked)
+		}
+	}
+	if after["receipt"] > 50*time.Second || after["outcome"] < 50*time.Second {
+		t.Errorf("entries after the ask: %v, want the receipt at once and the outcome in a minute", after)
 	}
 }
 
@@ -81,7 +100,8 @@ func TestCodesAreNoText(t *testing.T) {
 	// No code is as bad as another one, where the agreement lists some.
 	a := w.utopia.newAsk(person(firstUnknown))
 	a.OffenceClass = ""
-	if r, err := w.utopia.ask(t, a); err != nil || r.results[0].GetRefusal().GetReason() != pb.ErrorReason_ERROR_REASON_MALFORMED_REQUEST {
+	r, err := w.utopia.ask(t, a)
+	if err != nil || r.results[0].GetRefusal().GetReason() != pb.ErrorReason_ERROR_REASON_MALFORMED_REQUEST {
 		t.Errorf("an ask without an offence class: %v", err)
 	}
 	for _, h := range []*nation{w.valdera, w.norlanda} {

@@ -92,8 +92,8 @@ func (r *rogue) evaluate(t *testing.T, change func(h *pb.EvaluateHeader, b *pb.E
 	if err != nil {
 		return err
 	}
-	messages := []*pb.EvaluateRequest{{Message: &pb.EvaluateRequest_Header{Header: h}}, {Message: &pb.EvaluateRequest_Batch{Batch: first}}}
-	for _, b := range r.batches[1:] {
+	messages := []*pb.EvaluateRequest{{Message: &pb.EvaluateRequest_Header{Header: h}}}
+	for _, b := range append([]*pb.ElementBatch{first}, r.batches[1:]...) {
 		messages = append(messages, &pb.EvaluateRequest{Message: &pb.EvaluateRequest_Batch{Batch: b}})
 	}
 	for _, m := range messages {

@@ -61,8 +61,8 @@ func (n *nation) keyFiles(t testing.TB) []keyFile {
 		}
 		rel, _ := filepath.Rel(n.dir, path)
 		rel = filepath.ToSlash(rel)
-		wrapping := strings.HasPrefix(rel, "wrapping/")
-		if !wrapping && !strings.HasPrefix(rel, "keys/") && !strings.HasPrefix(rel, "authority/") && !strings.HasPrefix(rel, "officers/") {
+		top, _, _ := strings.Cut(rel, "/")
+		if !slices.Contains([]string{"wrapping", "keys", "authority", "officers"}, top) {
 			return nil
 		}
 		b, err := os.ReadFile(path)
@@ -71,7 +71,7 @@ func (n *nation) keyFiles(t testing.TB) []keyFile {
 		}
 		block, _ := pem.Decode(b)
 		switch {
-		case wrapping && strings.HasSuffix(rel, ".wrap"):
+		case top == "wrapping" && strings.HasSuffix(rel, ".wrap"):
 			all = append(all, keyFile{rel, b})
 		case block == nil || block.Type == "CERTIFICATE":
 		case block.Type == "PRIVATE KEY":
@@ -240,7 +240,8 @@ func TestSecretsStayHome(t *testing.T) {
 		check("the log of "+n.name, n.log.bytes(), 1000)
 		// What a gateway says. What it is told in a header is the caller's, who may tell
 		// it anything.
-		for _, e := range n.tap.since(0, func(e *event) bool { return e.kind != "payload" && !(e.kind == "header" && e.incoming && !e.client) }) {
+		says := func(e *event) bool { return e.kind != "payload" && (e.kind != "header" || !e.incoming || e.client) }
+		for _, e := range n.tap.since(0, says) {
 			check(fmt.Sprintf("%s: %s", n.name, &e), e.data, 0)
 		}
 	}
@@ -372,7 +373,8 @@ func forceErrors(t *testing.T, w *world, out *outputs) {
 	out.failed(err)
 	_, err = c.admin().EndPeer(t.Context(), &pb.EndPeerRequest{TrustDomain: w.valdera.td, Reason: justification})
 	out.failed(err)
-	_, err = pb.NewIdentityServiceClient(c.conn).IssueSVID(t.Context(), &pb.IssueSVIDRequest{CertificateRequest: u.keyFiles(t)[0].secret})
+	request := &pb.IssueSVIDRequest{CertificateRequest: u.keyFiles(t)[0].secret}
+	_, err = pb.NewIdentityServiceClient(c.conn).IssueSVID(t.Context(), request)
 	out.failed(err)
 	conn, err := net.Dial("tcp", w.valdera.gateway.Endpoint())
 	if err != nil {
@@ -385,7 +387,8 @@ func forceErrors(t *testing.T, w *world, out *outputs) {
 	for _, x := range []struct {
 		n     *nation
 		where string
-	}{{w.valdera, "holder.(*Holder).Answer"}, {u, "asker.(*Asker).Ask("}, {u, "asker.(*Asker).prepare"}, {u, "asker.(*Asker).logOutcome"}} {
+	}{{w.valdera, "holder.(*Holder).Answer"}, {u, "asker.(*Asker).Ask("}, {u, "asker.(*Asker).prepare"},
+		{u, "asker.(*Asker).logOutcome"}} {
 		var once sync.Once
 		hook := func() {
 			if strings.Contains(string(debug.Stack()), x.where) {
@@ -413,14 +416,15 @@ func forceErrors(t *testing.T, w *world, out *outputs) {
 	out.refused(w.norlanda.ask(t, budget))
 
 	// A suspended agreement, a holder that is down, and a federation that has ended.
-	suspended := map[string]string{"agreement": "utopia-norlanda", "reason": justification}
-	_, err = u.as(t, counsel).admin().SuspendAgreement(t.Context(), &pb.SuspendAgreementRequest{Agreement: suspended["agreement"], Reason: "drill"})
+	suspend := &pb.SuspendAgreementRequest{Agreement: "utopia-norlanda", Reason: "drill"}
+	_, err = u.as(t, counsel).admin().SuspendAgreement(t.Context(), suspend)
 	out.failed(err)
 	ask(nil)
 	w.valdera.shut(t)
 	ask(nil)
 	w.valdera.start(t)
-	if _, err := w.valdera.as(t, "admin-1").admin().EndPeer(t.Context(), &pb.EndPeerRequest{TrustDomain: u.td, Reason: "drill"}); err != nil {
+	end := &pb.EndPeerRequest{TrustDomain: u.td, Reason: "drill"}
+	if _, err := w.valdera.as(t, "admin-1").admin().EndPeer(t.Context(), end); err != nil {
 		t.Error(err)
 	}
 	ask(nil)

@@ -5,16 +5,12 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"math/bits"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/passerelle/passerelle/crypto/keys"
-	"github.com/passerelle/passerelle/crypto/oprf"
-	"github.com/passerelle/passerelle/crypto/psi"
 	"github.com/passerelle/passerelle/examples/fiction"
 	"github.com/passerelle/passerelle/gateway"
 	"github.com/passerelle/passerelle/gateway/asker"
@@ -35,8 +31,8 @@ var (
 		"Fiddlestickov Pumpernickely Woebegonette Skullduggery")
 	otherGiven = strings.Fields("Bartholomund Clementissa Evangelixa Fredegundis Guillemotte Ignatzendra Lysistratova Mnemosynka " +
 		"Papagenolina Rumpelstilz Sacharowina Terpsichorin")
-	otherSurnames = strings.Fields("Ackerwinde Butterblumova Dreimasterly Eisvogelson Flunkyhausen Grosswardein Hagebuttens Immergruenau " +
-		"Klabautermay Lavendelstern Mandragorack Nebelspalter")
+	otherSurnames = strings.Fields("Ackerwinde Butterblumova Dreimasterly Eisvogelson Flunkyhausen Grosswardein Hagebuttens " +
+		"Immergruenau Klabautermay Lavendelstern Mandragorack Nebelspalter")
 )
 
 // firstUnknown is the first of the people who are on nobody's list.
@@ -118,7 +114,8 @@ func newWorldWith(t testing.TB, configure func(code string, c *gateway.Config)) 
 	w := &world{lists: make(map[string][]record.Record)}
 	found := func(name, code string) *nation {
 		return newNation(t, dir, name, code, func(c *gateway.Config) {
-			c.Collections = []gateway.CollectionConfig{{Name: "watchlist", Category: "watchlist"}, {Name: "documents", Category: "watchlist"}}
+			c.Collections = []gateway.CollectionConfig{{Name: "watchlist", Category: "watchlist"},
+				{Name: "documents", Category: "watchlist"}}
 			if configure != nil {
 				configure(code, c)
 			}
@@ -180,6 +177,7 @@ type holderView struct {
 	events   []event // at the holder
 	asker    []event // at the asker, with this holder
 	up, down int     // bytes inside of TLS
+	counted  bool    // whether up and down say something
 }
 
 // watch asks, and returns what everybody saw.
@@ -193,7 +191,8 @@ func (w *world) watch(t *testing.T, name, group string, a *asker.Ask, candidates
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &view{name: name, group: group, ask: a, signature: signature[:], candidates: candidates, holders: make(map[string]*holderView)}
+	v := &view{name: name, group: group, ask: a, signature: signature[:], candidates: candidates,
+		holders: make(map[string]*holderView)}
 	lines, taps, own := make(map[string]int), make(map[string]int), w.utopia.tap.mark()
 	for _, h := range holders {
 		lines[h.td], taps[h.td] = h.line.settled(), h.tap.mark()
@@ -219,6 +218,10 @@ func (w *world) watch(t *testing.T, name, group string, a *asker.Ask, candidates
 				hv.up += n
 			}
 		}
+		// The ids of calls fill the table of HPACK, of 4 KiB. What falls out of it is sent
+		// in full again: a matter of how many calls there were.
+		trailers := h.tap.since(0, func(e *event) bool { return e.peerService() && e.kind == "trailer" })
+		hv.counted = len(trailers) <= 56
 		// The id of a call in the holder's log is random, and the length of its Huffman
 		// code too (RFC 7541, Appendix B).
 		for i := range hv.events {
@@ -279,7 +282,7 @@ func TestViews(t *testing.T) {
 	watch("first miss", "first lookup", one(person(firstUnknown)), 0)
 	rounds := 2
 	if os.Getenv("PASSERELLE_LONG") != "" {
-		rounds = 50
+		rounds = 12
 	}
 	for i := range rounds {
 		watch("miss", "lookup", one(person(firstUnknown+i%10)), 0)
@@ -475,7 +478,8 @@ func testHolderSweep(t *testing.T, w *world, views []*view) {
 	}
 	// And it finds what is planted: in a message, in the database, in its log.
 	miss := person(firstUnknown)
-	m := &pb.EvaluateRequest{Message: &pb.EvaluateRequest_Header{Header: &pb.EvaluateHeader{Facts: &pb.QueryFacts{LegalBasis: miss.Name}}}}
+	header := &pb.EvaluateHeader{Facts: &pb.QueryFacts{LegalBasis: miss.Name}}
+	m := &pb.EvaluateRequest{Message: &pb.EvaluateRequest_Header{Header: header}}
 	if _, b := encoded(m); unknown.first(b) == "" {
 		t.Error("control: a name in a message was not found")
 	}
@@ -558,7 +562,7 @@ func testSizes(t *testing.T, views []*view) {
 					t.Errorf("%s: in %q the asker saw other messages than in %q", v.group, v.name, f.name)
 				}
 			}
-			if got.down != want.down || got.up != want.up {
+			if got.counted && (got.down != want.down || got.up != want.up) {
 				t.Errorf("%s: %d bytes up and %d down after %q, %d and %d after %q", v.group, got.up, got.down, v.name, want.up,
 					want.down, f.name)
 			}
@@ -567,6 +571,11 @@ func testSizes(t *testing.T, views []*view) {
 	for _, group := range []string{"lookup", "screening", "both"} {
 		if !hits[group] || !misses[group] {
 			t.Errorf("control: %s has no hit or no miss", group)
+		}
+		for td, hv := range first[group].holders {
+			if os.Getenv("PASSERELLE_LONG") == "" && !hv.counted {
+				t.Errorf("control: %s: the bytes to %s are not compared", group, td)
+			}
 		}
 	}
 	// It can fail: a lookup is not a screening.
@@ -797,231 +806,6 @@ func testAskerSweep(t *testing.T, w *world) {
 	}
 }
 
-// A held is a copy of a list as an asker holds it, with what only the holder knows.
-type held struct {
-	sets    map[string]*psi.Set // by class
-	handles map[string][8]byte  // by record id
-	server  *oprf.Server
-}
-
-// openHeld opens the copy that a has of a list of h. Both are shut.
-func openHeld(t *testing.T, a, h *nation, collection string) *held {
-	t.Helper()
-	out := &held{sets: make(map[string]*psi.Set)}
-	theirs, err := store.Open(t.Context(), filepath.Join(a.dir, "store"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer theirs.Close()
-	key, err := keys.LoadSigningKey(filepath.Join(h.dir, "keys", "statement.pem"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	heads, err := theirs.Heads(t.Context(), store.Accepted, h.td, collection)
-	if err != nil || len(heads) != 4 {
-		t.Fatalf("heads = %d, %v, want 4", len(heads), err)
-	}
-	var epoch uint32
-	for i := range heads {
-		m, err := psi.CheckManifest(heads[i].Manifest, key.PublicKey())
-		if err != nil {
-			t.Fatal(err)
-		}
-		var segments [][]byte
-		for _, hash := range heads[i].Segments {
-			b, err := theirs.Segment(t.Context(), hash)
-			if err != nil {
-				t.Fatal(err)
-			}
-			segments = append(segments, b)
-		}
-		if out.sets[heads[i].Class], err = psi.OpenSet(&m.Manifest, segments); err != nil {
-			t.Fatal(err)
-		}
-		epoch = heads[i].Epoch
-	}
-	ours, err := store.Open(t.Context(), filepath.Join(h.dir, "store"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ours.Close()
-	if out.handles, err = ours.Handles(t.Context(), a.td, collection, epoch); err != nil {
-		t.Fatal(err)
-	}
-	out.server = oprf.NewServer(epochKey(t, h, collection, epoch))
-	return out
-}
-
-// epochKey returns the key of an epoch, which nobody but the holder has.
-func epochKey(t testing.TB, n *nation, collection string, epoch uint32) oprf.PrivateKey {
-	t.Helper()
-	ring, err := keys.OpenRing(filepath.Join(n.dir, "keys", "epochs", collection), filepath.Join(n.dir, "wrapping", collection), collection)
-	if err != nil {
-		t.Fatal(err)
-	}
-	k, err := ring.Load(epoch)
-	if err != nil {
-		t.Fatal(err)
-	}
-	key, err := oprf.ParsePrivateKey(k.Bytes())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return key
-}
-
-// cells returns tags and masked labels of a set, in the coding of package psi.
-func cells(t *testing.T, s *psi.Set) (tags [][]byte, labels [][16]byte, nonces [][16]byte) {
-	t.Helper()
-	size := (s.TagBits() + 7) / 8
-	for i, b := range s.Segments() {
-		d := s.Manifest().Segments[i]
-		n := int(d.Count)
-		if len(b) != 8+n*(size+16) {
-			t.Fatalf("a segment of %d bytes with %d tags", len(b), n)
-		}
-		for k := range n {
-			tags = append(tags, b[8+k*size:][:size])
-			labels = append(labels, [16]byte(b[8+n*size+k*16:]))
-			nonces = append(nonces, d.Nonce)
-		}
-	}
-	return tags, labels, nonces
-}
-
-// testTags looks at the copies of tag sets that askers hold.
-func testTags(t *testing.T, w *world) {
-	utopia, norlanda := openHeld(t, w.utopia, w.valdera, "watchlist"), openHeld(t, w.norlanda, w.valdera, "watchlist")
-	second, other := openHeld(t, w.utopia, w.valdera, "documents"), openHeld(t, w.utopia, w.norlanda, "watchlist")
-
-	// Handles are eight random bytes: no two are equal, among askers and lists, and
-	// their bits are fair.
-	seen := make(map[[8]byte]bool)
-	ones, total := 0, 0
-	for _, h := range []*held{utopia, norlanda, second, other} {
-		if len(h.handles) < 40 {
-			t.Errorf("control: %d handles", len(h.handles))
-		}
-		for _, handle := range h.handles {
-			if seen[handle] {
-				t.Error("a handle is there twice")
-			}
-			seen[handle] = true
-			for _, b := range handle {
-				ones, total = ones+bits.OnesCount8(b), total+8
-			}
-		}
-	}
-	// Five standard deviations of a fair coin are 2.5 times the root of the number.
-	if d := 2*ones - total; d*d > 25*total {
-		t.Errorf("%d of %d bits of handles are set", ones, total)
-	}
-
-	// Two askers share neither tags nor labels, whoever pools them.
-	for class, s := range utopia.sets {
-		tags, labels, _ := cells(t, s)
-		for what, o := range map[string]*held{"another asker": norlanda, "another list of the same people": second,
-			"another country": other} {
-			theirTags, theirLabels, _ := cells(t, o.sets[class])
-			inTags, inLabels := make(map[string]bool), make(map[[16]byte]bool)
-			for i := range theirTags {
-				inTags[string(theirTags[i])], inLabels[theirLabels[i]] = true, true
-			}
-			for i := range tags {
-				if inTags[string(tags[i])] || inLabels[labels[i]] {
-					t.Errorf("%s: tag or label %d is also that of %s", class, i, what)
-				}
-			}
-		}
-	}
-
-	// With the holder's key the tags of its records open, and no others: what an
-	// asker holds is worthless without an evaluation by the holder.
-	wrong := make(map[string][]oprf.Output)
-	opened := 0
-	for _, r := range w.lists[w.valdera.td] {
-		for _, k := range r.Keys() {
-			class := string(k.Class)
-			s := utopia.sets[class]
-			f, err := utopia.server.Evaluate(k.Bytes, s.Manifest().Info.Bytes())
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, l := range s.Lookup(f) {
-				if handle, ok := utopia.handles[r.ID]; ok && handle == [8]byte(l.Handle) {
-					opened++
-				}
-				if l.Kind != 0 || l.Instruction != 0 {
-					t.Error("a label has a code that the agreement does not list")
-				}
-			}
-			// The output for another asker, or for another class, opens nothing here.
-			g, err := utopia.server.Evaluate(k.Bytes, norlanda.sets[class].Manifest().Info.Bytes())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if labels := s.Lookup(g); len(labels) > 0 {
-				t.Errorf("%s: the output of another asker opens a label", class)
-			}
-			if len(wrong[class]) < 4 {
-				wrong[class] = append(wrong[class], g)
-			}
-		}
-	}
-	if opened < 100 {
-		t.Errorf("control: %d labels of records opened with the holder's key", opened)
-	}
-
-	// Every label under every wrong output, at every number: the check bytes fail.
-	// Each of them passes by chance once in 2^32.
-	tried := 0
-	for class, s := range utopia.sets {
-		_, labels, nonces := cells(t, s)
-		for _, f := range wrong[class] {
-			for j := range s.Sharers() {
-				pads := make(map[[16]byte][16]byte)
-				for i := range labels {
-					pad, ok := pads[nonces[i]]
-					if !ok {
-						pad = labelPad(f, j, nonces[i])
-						pads[nonces[i]] = pad
-					}
-					check := byte(0)
-					for k := 12; k < 16; k++ {
-						check |= labels[i][k] ^ pad[k]
-					}
-					if check == 0 {
-						t.Errorf("%s: label %d opens under a wrong output", class, i)
-					}
-					tried++
-				}
-			}
-		}
-	}
-	if tried < 10_000 {
-		t.Errorf("control: %d labels tried", tried)
-	}
-	// The pads are the right ones: under the right output they open a label.
-	r := w.lists[w.valdera.td][len(w.lists[w.valdera.td])-1]
-	k := r.Keys()[0]
-	s := utopia.sets[string(k.Class)]
-	f, err := utopia.server.Evaluate(k.Bytes, s.Manifest().Info.Bytes())
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, labels, nonces := cells(t, s)
-	handle := utopia.handles[r.ID]
-	if !slices.ContainsFunc(labels, func(l [16]byte) bool {
-		pad := labelPad(f, 0, nonces[0])
-		for i := range l {
-			l[i] ^= pad[i]
-		}
-		return bytes.Equal(l[:8], handle[:]) && bytes.Equal(l[12:], make([]byte, 4))
-	}) {
-		t.Error("control: the right output opens no label")
-	}
-}
-
 // testOwnStore sweeps the asker's own folder: subjects are in sealed content, which
 // only the auditor opens, and the reference of a subject is with its candidate.
 func testOwnStore(t *testing.T, w *world, views []*view) {
@@ -1079,7 +863,8 @@ func testOwnStore(t *testing.T, w *world, views []*view) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if content.CaseReference != caseReference || !bytes.Equal(content.Items[0].Keys[0], v.ask.Subjects[0].Keys()[0].Bytes) || known.first(b) == "" {
+		key := v.ask.Subjects[0].Keys()[0].Bytes
+		if content.CaseReference != caseReference || !bytes.Equal(content.Items[0].Keys[0], key) || known.first(b) == "" {
 			t.Error("the sealed content is not about the subject")
 		}
 		return

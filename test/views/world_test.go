@@ -376,8 +376,9 @@ func newNation(t testing.TB, dir, name, code string, configure func(*gateway.Con
 	if n.auditor, err = sealed.GenerateIdentity(); err != nil {
 		t.Fatal(err)
 	}
-	c := gateway.Config{TrustDomain: n.td, Country: code, Agency: name + " Border Service", AgencyCode: strings.ToLower(code) + "-border",
-		Listen: "127.0.0.1:0", Endpoint: n.line.addr(), Auditor: n.auditor.Recipient().String(), CheckpointInterval: 200 * time.Millisecond}
+	c := gateway.Config{TrustDomain: n.td, Country: code, Agency: name + " Border Service",
+		AgencyCode: strings.ToLower(code) + "-border", Listen: "127.0.0.1:0", Endpoint: n.line.addr(),
+		Auditor: n.auditor.Recipient().String(), CheckpointInterval: 200 * time.Millisecond}
 	if configure != nil {
 		configure(&c)
 	}
@@ -409,7 +410,8 @@ type undated struct{ context.Context }
 
 func (undated) Deadline() (time.Time, bool) { return time.Time{}, false }
 
-func undatedUnary(ctx context.Context, method string, req, reply any, c *grpc.ClientConn, call grpc.UnaryInvoker, o ...grpc.CallOption) error {
+func undatedUnary(ctx context.Context, method string, req, reply any, c *grpc.ClientConn, call grpc.UnaryInvoker,
+	o ...grpc.CallOption) error {
 	return call(undated{ctx}, method, req, reply, c, o...)
 }
 
@@ -424,7 +426,8 @@ func (n *nation) start(t testing.TB) {
 	g, err := gateway.New(t.Context(), n.config, gateway.Options{Logger: n.log.logger(), Now: n.now,
 		// Windows that do not adapt: gRPC's measurements of the bandwidth are frames
 		// whose number depends on timing.
-		ServerOptions: []grpc.ServerOption{grpc.StatsHandler(n.tap), grpc.StaticStreamWindowSize(window), grpc.StaticConnWindowSize(window)},
+		ServerOptions: []grpc.ServerOption{grpc.StatsHandler(n.tap), grpc.StaticStreamWindowSize(window),
+			grpc.StaticConnWindowSize(window)},
 		DialOptions: []grpc.DialOption{grpc.WithStatsHandler(n.tap), grpc.WithStaticStreamWindowSize(window),
 			grpc.WithStaticConnWindowSize(window), grpc.WithUnaryInterceptor(undatedUnary), grpc.WithStreamInterceptor(undatedStream)}})
 	if err != nil {
@@ -681,9 +684,9 @@ const (
 
 // newAsk returns an ask about subjects as the clerk makes it.
 func (n *nation) newAsk(subjects ...record.Subject) *asker.Ask {
-	a := &asker.Ask{Request: query.NewID(n.now()), Purpose: "ct-travel-screening", LegalBasis: "Border Act s. 12", OffenceClass: "terrorism",
-		CaseReference: caseReference, Justification: justification, ThreatNote: threatNote, SubjectCategory: "suspect",
-		Kind: query.Single, Subjects: subjects, Collections: []string{"watchlist"}}
+	a := &asker.Ask{Request: query.NewID(n.now()), Purpose: "ct-travel-screening", LegalBasis: "Border Act s. 12",
+		OffenceClass: "terrorism", CaseReference: caseReference, Justification: justification, ThreatNote: threatNote,
+		SubjectCategory: "suspect", Kind: query.Single, Subjects: subjects, Collections: []string{"watchlist"}}
 	if len(subjects) != 1 {
 		a.Kind = query.Set
 	}
