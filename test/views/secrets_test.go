@@ -250,7 +250,7 @@ func TestSecretsStayHome(t *testing.T) {
 	check("the page of metrics", page, 500)
 	check("the spans", spans, 500)
 
-	for _, want := range []string{"POLICY_DENIED", "SIGNATURE_INVALID", "MALFORMED_REQUEST", "PRECONDITION_FAILED", "QUERY_ID_REUSED",
+	for _, want := range []string{"POLICY_DENIED", "SIGNATURE_INVALID", "MALFORMED_REQUEST", "AGREEMENT_UNKNOWN", "QUERY_ID_REUSED",
 		"QUERY_ID_EXPIRED", "LIST_STALE", "PEER_UNREACHABLE", "BUDGET_EXHAUSTED", "ROLE_REQUIRED", "INTERNAL",
 		"AGREEMENT_SUSPENDED", "CLOCK_SKEW"} {
 		if out.reasons[want] == 0 {
