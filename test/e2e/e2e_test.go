@@ -57,7 +57,7 @@ func testMain(m *testing.M) int {
 const repository = "../.."
 
 // patience bounds what is waited for. It is not a measurement: machines may be busy.
-const patience = 60 * time.Second
+const patience = 5 * time.Minute
 
 // A world is some countries in one folder.
 type world struct {

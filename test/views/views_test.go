@@ -537,7 +537,8 @@ func TestSweepFinds(t *testing.T) {
 }
 
 // testSizes compares what a holder sees of asks of one group: which calls, which
-// messages in which order, of which sizes; and the bytes of the connection.
+// messages in which order, of which sizes; and the bytes of the connection, of hits
+// and of misses.
 func testSizes(t *testing.T, views []*view) {
 	first := make(map[string]*view)
 	hits, misses := make(map[string]bool), make(map[string]bool)
@@ -562,10 +563,29 @@ func testSizes(t *testing.T, views []*view) {
 					t.Errorf("%s: in %q the asker saw other messages than in %q", v.group, v.name, f.name)
 				}
 			}
-			if got.counted && (got.down != want.down || got.up != want.up) {
-				t.Errorf("%s: %d bytes up and %d down after %q, %d and %d after %q", v.group, got.up, got.down, v.name, want.up,
-					want.down, f.name)
+		}
+	}
+	// Frames of HTTP/2 that no message causes, such as the answer to a ping, come and
+	// go with how busy the machine is. So some hit must be as large as some miss: what
+	// a hit adds would be added to every one.
+	sizes := make(map[string]map[bool][][2]int) // by group and holder, of hits and misses
+	for _, v := range views {
+		for td, hv := range v.holders {
+			if !hv.counted {
+				continue
 			}
+			key := v.group + " to " + td
+			if sizes[key] == nil {
+				sizes[key] = make(map[bool][][2]int)
+			}
+			hit := v.candidates > 0
+			sizes[key][hit] = append(sizes[key][hit], [2]int{hv.up, hv.down})
+		}
+	}
+	for key, of := range sizes {
+		if len(of[true]) > 0 && len(of[false]) > 0 &&
+			!slices.ContainsFunc(of[true], func(b [2]int) bool { return slices.Contains(of[false], b) }) {
+			t.Errorf("%s: hits are of %v bytes (up and down), misses of %v", key, of[true], of[false])
 		}
 	}
 	for _, group := range []string{"lookup", "screening", "both"} {
