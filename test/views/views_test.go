@@ -617,10 +617,9 @@ func shapes(events []event) []string {
 // border: kinds, numbers and sizes.
 func testLogs(t *testing.T, w *world, views []*view, checkpoints []int) {
 	type logs struct {
-		n      *nation
-		all    []logged
-		byID   map[[16]byte][]string
-		others int
+		n    *nation
+		all  []logged
+		byID map[[16]byte][]string
 	}
 	read := func(n *nation) logs {
 		all := n.readLog(t, "shared")

@@ -14,7 +14,6 @@ import (
 	"bytes"
 	"context"
 	"crypto"
-	"crypto/ed25519"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -466,7 +465,6 @@ type client struct {
 
 func (c *client) national() pb.NationalServiceClient { return pb.NewNationalServiceClient(c.conn) }
 func (c *client) admin() pb.AdminServiceClient       { return pb.NewAdminServiceClient(c.conn) }
-func (c *client) audit() pb.AuditServiceClient       { return pb.NewAuditServiceClient(c.conn) }
 
 // as returns the connection of an officer.
 func (n *nation) as(t testing.TB, name string) *client {
@@ -787,16 +785,6 @@ func (n *nation) mustAsk(t testing.TB, a *asker.Ask, want int) *answer {
 		t.Fatalf("%d candidates, want %d", got, want)
 	}
 	return r
-}
-
-// seed returns the seed of an Ed25519 key of an officer.
-func (n *nation) seed(t testing.TB, id string) []byte {
-	t.Helper()
-	c, err := n.as(t, id).id.Certificate(n.now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c.PrivateKey.(ed25519.PrivateKey).Seed()
 }
 
 // tempDir returns a folder with a path that is short enough for sockets.
