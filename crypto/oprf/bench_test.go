@@ -1,34 +1,21 @@
 package oprf_test
 
 import (
-	"crypto/rand"
 	"fmt"
 	"testing"
-
-	"github.com/cloudflare/circl/group"
 
 	"github.com/passerelle/passerelle/crypto/oprf"
 )
 
-func BenchmarkHashToGroup(b *testing.B) {
+// BenchmarkUnits measures what the other benchmarks are made of.
+func BenchmarkUnits(b *testing.B) {
+	hash, mul, encoding := oprf.MeasureUnits(0)
 	for b.Loop() {
-		oprf.HashToGroup([]byte("a lookup key of some thirty bytes"))
 	}
-}
-
-func BenchmarkMul(b *testing.B) {
-	e, s := oprf.HashToGroup([]byte("x")), group.Ristretto255.RandomScalar(rand.Reader)
-	out := group.Ristretto255.NewElement()
-	for b.Loop() {
-		out.Mul(e, s)
-	}
-}
-
-func BenchmarkEncode(b *testing.B) {
-	e := oprf.HashToGroup([]byte("x"))
-	for b.Loop() {
-		oprf.Encode(e)
-	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(float64(hash.Nanoseconds())/1e3, "hash-us")
+	b.ReportMetric(float64(mul.Nanoseconds())/1e3, "mul-us")
+	b.ReportMetric(float64(encoding.Nanoseconds())/1e3, "encode-us")
 }
 
 func BenchmarkEvaluate(b *testing.B) {
@@ -39,9 +26,10 @@ func BenchmarkEvaluate(b *testing.B) {
 }
 
 func benchmarkBatches(b *testing.B, prepare func(n int) func()) {
-	for _, n := range []int{1, 4, 256} {
+	for _, n := range []int{1, 4, 256, 1024} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {
 			f := prepare(n)
+			b.ReportAllocs()
 			for b.Loop() {
 				f()
 			}

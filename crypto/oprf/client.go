@@ -8,19 +8,19 @@ import (
 	"io"
 	"sync/atomic"
 
-	"github.com/cloudflare/circl/group"
+	"github.com/gtank/ristretto255"
 )
 
 // A Client asks the server that has the private key of one public key.
 type Client struct {
-	pk group.Element
+	pk *ristretto255.Element
 }
 
 // NewClient returns a Client for pk. It returns an error wrapping [ErrKey] if pk
 // is not a public key.
 func NewClient(pk PublicKey) (*Client, error) {
-	e, ok := decode((*[ElementSize]byte)(&pk))
-	if !ok {
+	e := new(ristretto255.Element)
+	if !decode(e, (*[ElementSize]byte)(&pk)) {
 		return nil, fmt.Errorf("%w: public key is not a group element", ErrKey)
 	}
 	return &Client{pk: e}, nil
@@ -52,10 +52,10 @@ type Pending struct {
 
 type pending struct {
 	info    []byte
-	tweaked group.Element // m*G + pkS
-	inputs  [][]byte      // nil is a dummy
-	blinds  []group.Scalar
-	sent    []group.Element
+	tweaked *ristretto255.Element // m*G + pkS, public
+	inputs  [][]byte              // nil is a dummy
+	blinds  []ristretto255.Scalar
+	sent    []ristretto255.Element // public, as is sentEn
 	sentEn  []Element
 }
 
@@ -98,9 +98,9 @@ func Recompute(inputs [][]byte, seed Seed, bc BlindContext) ([]Element, error) {
 // begin completes bl with the key that the answer must be for.
 func (c *Client) begin(bl *pending, info []byte) (*Pending, []Element, error) {
 	// T = G.ScalarBaseMult(m); tweakedKey = T + pkS
-	t := g.NewElement().MulGen(infoScalar(info))
+	t := ristretto255.NewIdentityElement().ScalarBaseMult(infoScalar(info))
 	t.Add(t, c.pk)
-	if t.IsIdentity() {
+	if isIdentity(t) {
 		return nil, nil, fmt.Errorf("%w: info cancels the key", ErrInput)
 	}
 	bl.info = append([]byte(nil), info...)
@@ -132,21 +132,21 @@ func blindAll(inputs [][]byte, seed Seed, bc BlindContext) (*pending, error) {
 		return nil, fmt.Errorf("%w: no seed", ErrInput)
 	}
 	d := newDeriver(seed, bc)
-	blinds := make([]group.Scalar, len(inputs))
-	elements := make([]group.Element, len(inputs))
-	parallel(len(inputs), func(i int) {
+	blinds := make([]ristretto255.Scalar, len(inputs))
+	elements := make([]ristretto255.Element, len(inputs))
+	parallel(len(inputs), 8, func(i int) {
 		if inputs[i] == nil {
-			blinds[i] = g.NewScalar().SetUint64(1)
-			elements[i] = d.dummy(uint32(i))
+			blinds[i] = *one()
+			elements[i] = *d.dummy(uint32(i))
 			return
 		}
-		blinds[i] = d.blind(uint32(i))
+		blinds[i] = *d.blind(uint32(i))
 	})
 	return blindWith(inputs, blinds, elements)
 }
 
 // blindWith blinds with the given blinds. elements holds the dummies.
-func blindWith(inputs [][]byte, blinds []group.Scalar, elements []group.Element) (*pending, error) {
+func blindWith(inputs [][]byte, blinds []ristretto255.Scalar, elements []ristretto255.Element) (*pending, error) {
 	p := &pending{
 		inputs: make([][]byte, len(inputs)),
 		blinds: blinds,
@@ -154,17 +154,18 @@ func blindWith(inputs [][]byte, blinds []group.Scalar, elements []group.Element)
 		sentEn: make([]Element, len(inputs)),
 	}
 	var bad atomic.Bool
-	parallel(len(inputs), func(i int) {
+	parallel(len(inputs), 2, func(i int) {
 		if inputs[i] != nil {
 			p.inputs[i] = append([]byte(nil), inputs[i]...)
 			// P = G.HashToGroup(input); if P == G.Identity(): raise InvalidInputError
-			e := hashToGroup(inputs[i])
-			if e.IsIdentity() {
+			e := &elements[i]
+			hashToGroup(e, inputs[i])
+			if isIdentity(e) {
 				bad.Store(true)
 			}
-			elements[i] = e.Mul(e, blinds[i])
+			e.ScalarMult(&blinds[i], e)
 		}
-		p.sentEn[i] = encode(elements[i])
+		p.sentEn[i] = encode(&elements[i])
 	})
 	if bad.Load() {
 		return nil, fmt.Errorf("%w: an input hashes to the identity", ErrInput)
@@ -207,17 +208,17 @@ func (d *deriver) expand(label string, index uint32, counter uint8) *[64]byte {
 }
 
 // blind returns the blind of one element.
-func (d *deriver) blind(index uint32) group.Scalar {
-	return firstNonZero(func(counter uint8) group.Scalar {
+func (d *deriver) blind(index uint32) *ristretto255.Scalar {
+	return firstNonZero(func(counter uint8) *ristretto255.Scalar {
 		return reduce(d.expand("blind", index, counter))
 	})
 }
 
 // firstNonZero tries the counters from 0. That all 256 give zero has a
 // probability of 2^-64000.
-func firstNonZero(try func(counter uint8) group.Scalar) group.Scalar {
+func firstNonZero(try func(counter uint8) *ristretto255.Scalar) *ristretto255.Scalar {
 	for counter := range 256 {
-		if s := try(uint8(counter)); !s.IsZero() {
+		if s := try(uint8(counter)); !isZero(s) {
 			return s
 		}
 	}
@@ -225,10 +226,11 @@ func firstNonZero(try func(counter uint8) group.Scalar) group.Scalar {
 }
 
 // dummy returns a dummy element.
-func (d *deriver) dummy(index uint32) group.Element {
+func (d *deriver) dummy(index uint32) *ristretto255.Element {
+	e := new(ristretto255.Element)
 	for counter := range 256 {
-		e := g.HashToElement(d.expand("dummy", index, uint8(counter))[:], []byte(dstDummy))
-		if !e.IsIdentity() {
+		hashTo(e, d.expand("dummy", index, uint8(counter))[:], dstDummy)
+		if !isIdentity(e) {
 			return e
 		}
 	}
@@ -257,14 +259,14 @@ func (p *Pending) Finalize(evaluated []Element, proof Proof) ([]Output, error) {
 	if !claim.check(st.tweaked, &proof) {
 		return nil, ErrVerify
 	}
-	inverse := append([]group.Scalar(nil), st.blinds...)
+	inverse := append([]ristretto255.Scalar(nil), st.blinds...)
 	invertAll(inverse)
 	out := make([]Output, len(els))
-	parallel(len(els), func(i int) {
+	parallel(len(els), 2, func(i int) {
 		if st.inputs[i] == nil {
 			return
 		}
-		n := g.NewElement().Mul(els[i], inverse[i])
+		n := els[i].ScalarMult(&inverse[i], &els[i])
 		out[i] = finalize(st.inputs[i], st.info, encode(n))
 	})
 	return out, nil

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/cloudflare/circl/group"
+	"github.com/gtank/ristretto255"
 )
 
 // A PublicKey is pkS of RFC 9497, serialized.
@@ -20,7 +20,7 @@ func ParsePublicKey(b []byte) (PublicKey, error) {
 		return PublicKey{}, fmt.Errorf("%w: public key of %d bytes", ErrKey, len(b))
 	}
 	pk := PublicKey(b)
-	if _, ok := decode((*[ElementSize]byte)(&pk)); !ok {
+	if !decode(new(ristretto255.Element), (*[ElementSize]byte)(&pk)) {
 		return PublicKey{}, fmt.Errorf("%w: public key is not a group element", ErrKey)
 	}
 	return pk, nil
@@ -41,7 +41,7 @@ type PrivateKey struct {
 	// k returns the scalar and its public key. It is a function, so that nothing
 	// that walks a struct can print the key; and it makes == a compile error,
 	// which would not be constant time.
-	k func() (group.Scalar, PublicKey)
+	k func() (*ristretto255.Scalar, PublicKey)
 }
 
 // GeneratePrivateKey makes a new key from crypto/rand.
@@ -49,7 +49,7 @@ func GeneratePrivateKey() PrivateKey {
 	for {
 		var b [64]byte
 		rand.Read(b[:]) // never fails, see its documentation
-		if s := reduce(&b); !s.IsZero() {
+		if s := reduce(&b); !isZero(s) {
 			return newPrivateKey(s)
 		}
 	}
@@ -62,15 +62,15 @@ func ParsePrivateKey(b []byte) (PrivateKey, error) {
 		return PrivateKey{}, fmt.Errorf("%w: private key of %d bytes", ErrKey, len(b))
 	}
 	s, ok := parseScalar(b)
-	if !ok || s.IsZero() {
+	if !ok || isZero(s) {
 		return PrivateKey{}, fmt.Errorf("%w: private key is not a scalar", ErrKey)
 	}
 	return newPrivateKey(s), nil
 }
 
-func newPrivateKey(s group.Scalar) PrivateKey {
-	pk := PublicKey(encode(g.NewElement().MulGen(s)))
-	return PrivateKey{id: pk.KeyID(), k: func() (group.Scalar, PublicKey) { return s, pk }}
+func newPrivateKey(s *ristretto255.Scalar) PrivateKey {
+	pk := PublicKey(encode(ristretto255.NewIdentityElement().ScalarBaseMult(s)))
+	return PrivateKey{id: pk.KeyID(), k: func() (*ristretto255.Scalar, PublicKey) { return s, pk }}
 }
 
 // PublicKey returns pkS.

@@ -3,6 +3,8 @@ package oprf
 import (
 	"slices"
 	"time"
+
+	"github.com/gtank/ristretto255"
 )
 
 // MeasureUnits measures what one operation costs on this machine, on one thread:
@@ -15,8 +17,8 @@ func MeasureUnits(n int) (hash, mul, encoding time.Duration) {
 	}
 	k, _ := GeneratePrivateKey().k()
 	input := make([]byte, 32)
-	e := hashToGroup(input)
-	out := g.NewElement()
+	var e, out ristretto255.Element
+	hashToGroup(&e, input)
 
 	median := func(f func()) time.Duration {
 		var runs [9]time.Duration
@@ -30,8 +32,8 @@ func MeasureUnits(n int) (hash, mul, encoding time.Duration) {
 		slices.Sort(runs[:])
 		return runs[len(runs)/2]
 	}
-	hash = median(func() { hashToGroup(input) })
-	mul = median(func() { out.Mul(e, k) })
-	encoding = median(func() { encode(out) })
+	hash = median(func() { hashToGroup(&out, input) })
+	mul = median(func() { out.ScalarMult(k, &e) })
+	encoding = median(func() { encode(&out) })
 	return hash, mul, encoding
 }

@@ -39,18 +39,23 @@
 //
 // # Implementation
 //
-// The group is circl's. The protocol is written here, over circl's group, for
-// three reasons: circl draws the proof nonce from crypto/rand alone, does not
-// reject the identity element on the server, and multiplies each element of a
-// proof separately where a multi-scalar multiplication over public scalars is
-// several times faster. Tests hold this package to the vectors of the RFC and, in
-// both directions, to circl's own POPRF.
+// The group is github.com/gtank/ristretto255, over filippo.io/edwards25519: its
+// multiplication and inversion are faster than those of circl, which has a POPRF
+// too, and it has variable-time multiplications for what is public. The protocol
+// is written here, because circl draws the proof nonce from crypto/rand alone,
+// does not reject the identity element on the server, and multiplies each element
+// of a proof separately. Tests hold this package to the vectors of the RFC, to
+// circl's group and encodings, and, in both directions, to circl's POPRF.
 //
-// Operations on keys, blinds and inputs are constant time, as far as the source
-// of circl v1.6.5 (group/ristretto255.go) and of bwesterb/go-ristretto v1.2.4
-// shows it: multiplication scans its whole table, and neither field, scalar nor
-// Elligator code branches on a value or indexes by it. Only the multi-scalar
-// multiplication is variable time; all of its arguments are sent or received in
+// Operations on keys, blinds, nonces and inputs are constant time, as far as the
+// source of gtank/ristretto255 v0.2.0 and of filippo.io/edwards25519 v1.2.0 shows
+// it: multiplication scans its whole table, and neither field, scalar nor map code
+// branches on a value or indexes by it, but for what parseScalar says.
+//
+// Three things are variable time, and see public values only: decoding elements,
+// which come from the wire; the composites of a proof, made of elements that are
+// sent and of hashes of these; and the whole check of a proof, which uses public
+// key, info, elements and proof. Who observes their time learns what was sent in
 // the clear. The sizes of batches and the lengths of inputs are not hidden.
 // Secrets are not erased from memory.
 //
@@ -63,15 +68,11 @@
 package oprf
 
 import (
-	"crypto/sha512"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"runtime"
 	"sync"
 	"sync/atomic"
-
-	"github.com/cloudflare/circl/group"
 )
 
 const (
@@ -121,154 +122,6 @@ type Proof [ProofSize]byte
 // in every set that was built with the same key and info.
 type Output [OutputSize]byte
 
-const (
-	dstHashToGroup  = "HashToGroup-OPRFV1-\x02-ristretto255-SHA512"
-	dstHashToScalar = "HashToScalar-OPRFV1-\x02-ristretto255-SHA512"
-	dstSeed         = "Seed-OPRFV1-\x02-ristretto255-SHA512"
-	dstDummy        = "passerelle-dummy-v1-ristretto255-SHA512"
-)
-
-// g is the group; its methods have no state.
-var g = group.Ristretto255
-
-// decode rejects encodings that are not canonical and the identity element, as
-// required of DeserializeElement by RFC 9497, Section 2.1.
-func decode(b *[ElementSize]byte) (group.Element, bool) {
-	e := g.NewElement()
-	if err := e.UnmarshalBinary(b[:]); err != nil || e.IsIdentity() {
-		return nil, false
-	}
-	return e, true
-}
-
-// decodeAll decodes a batch of the peer.
-func decodeAll(in []Element) ([]group.Element, error) {
-	if n := len(in); n == 0 || n > MaxBatch {
-		return nil, fmt.Errorf("%w: batch of %d elements", ErrMessage, n)
-	}
-	out := make([]group.Element, len(in))
-	var bad atomic.Bool
-	parallel(len(in), func(i int) {
-		e, ok := decode((*[ElementSize]byte)(&in[i]))
-		if !ok {
-			bad.Store(true)
-			return
-		}
-		out[i] = e
-	})
-	if bad.Load() {
-		for i, e := range out {
-			if e == nil {
-				return nil, fmt.Errorf("%w: element %d", ErrMessage, i)
-			}
-		}
-	}
-	return out, nil
-}
-
-// encode serializes an element.
-func encode(e group.Element) Element {
-	b, err := e.MarshalBinaryCompress()
-	if err != nil {
-		panic("oprf: internal error: " + err.Error())
-	}
-	return Element(b)
-}
-
-// scalarBytes serializes a scalar.
-func scalarBytes(s group.Scalar) [32]byte {
-	b, err := s.MarshalBinary()
-	if err != nil {
-		panic("oprf: internal error: " + err.Error())
-	}
-	return [32]byte(b)
-}
-
-// parseScalar rejects encodings that are not canonical.
-func parseScalar(b []byte) (group.Scalar, bool) {
-	s := g.NewScalar()
-	if err := s.UnmarshalBinary(b); err != nil {
-		return nil, false
-	}
-	return s, true
-}
-
-// two248 is 2^248, which is below the group order.
-var two248 = chunkScalar(append(make([]byte, 31), 1))
-
-// chunkScalar returns the scalar of a little-endian number below 2^249.
-func chunkScalar(b []byte) group.Scalar {
-	var buf [32]byte
-	copy(buf[:], b)
-	s, ok := parseScalar(buf[:])
-	if !ok {
-		panic("oprf: internal error: chunk is not reduced")
-	}
-	return s
-}
-
-// reduce returns the little-endian number b modulo the group order.
-//
-// circl does not export its reduction of 64 bytes. Limbs of 31 bytes are below
-// the order, so that parsing them takes the same time whatever they hold.
-func reduce(b *[64]byte) group.Scalar {
-	s := chunkScalar(b[62:])
-	s.Mul(s, two248)
-	s.Add(s, chunkScalar(b[31:62]))
-	s.Mul(s, two248)
-	return s.Add(s, chunkScalar(b[:31]))
-}
-
-// invertAll replaces each of the non-zero scalars by its inverse, with one
-// inversion for all (Montgomery's trick).
-func invertAll(s []group.Scalar) {
-	if len(s) == 0 {
-		return
-	}
-	// prefix[i] = s[0] * ... * s[i]
-	prefix := make([]group.Scalar, len(s))
-	prefix[0] = s[0].Copy()
-	for i := 1; i < len(s); i++ {
-		prefix[i] = g.NewScalar().Mul(prefix[i-1], s[i])
-	}
-	inv := g.NewScalar().Inv(prefix[len(s)-1])
-	for i := len(s) - 1; i > 0; i-- {
-		x := g.NewScalar().Mul(inv, prefix[i-1])
-		inv.Mul(inv, s[i])
-		s[i] = x
-	}
-	s[0] = inv
-}
-
-// hashToGroup implements HashToGroup, RFC 9497, Section 4.1.
-func hashToGroup(input []byte) group.Element {
-	return g.HashToElement(input, []byte(dstHashToGroup))
-}
-
-// infoScalar returns m of RFC 9497, Section 3.3.3.
-func infoScalar(info []byte) group.Scalar {
-	// framedInfo = "Info" || I2OSP(len(info), 2) || info
-	framed := appendVector([]byte("Info"), info)
-	// m = G.HashToScalar(framedInfo)
-	return g.HashToScalar(framed, []byte(dstHashToScalar))
-}
-
-// finalize returns the PRF output for an input and its unblinded element.
-func finalize(input, info []byte, unblinded Element) Output {
-	b := make([]byte, 0, 6+len(input)+len(info)+ElementSize+8)
-	b = appendVector(b, input)
-	b = appendVector(b, info)
-	b = appendVector(b, unblinded[:])
-	b = append(b, "Finalize"...)
-	return sha512.Sum512(b)
-}
-
-// appendVector appends I2OSP(len(v), 2) || v.
-func appendVector(b, v []byte) []byte {
-	b = binary.BigEndian.AppendUint16(b, uint16(len(v)))
-	return append(b, v...)
-}
-
 func checkInput(in []byte) error {
 	if n := len(in); n == 0 || n > MaxInputSize {
 		return fmt.Errorf("%w: input of %d bytes", ErrInput, n)
@@ -285,10 +138,12 @@ func checkInfo(info []byte) error {
 	return nil
 }
 
-// parallel calls f for each index below n, on as many goroutines as may run.
-// An operation takes tens of microseconds, so small batches stay on this one.
-func parallel(n int, f func(i int)) {
-	workers := min(runtime.GOMAXPROCS(0), n/4)
+// parallel calls f for each index below n, on as many goroutines as may run, if
+// each has at least share indexes to do. Callers choose share for some tens of
+// microseconds. A batch of one stays on this goroutine: a lookup is several such
+// batches at once.
+func parallel(n, share int, f func(i int)) {
+	workers := min(runtime.GOMAXPROCS(0), n/share)
 	if workers < 2 {
 		for i := range n {
 			f(i)
@@ -297,10 +152,17 @@ func parallel(n int, f func(i int)) {
 	}
 	var next atomic.Int64
 	var wg sync.WaitGroup
+	step := max(1, n/(8*workers))
 	for range workers {
 		wg.Go(func() {
-			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
-				f(i)
+			for {
+				end := int(next.Add(int64(step)))
+				if end-step >= n {
+					return
+				}
+				for i := end - step; i < min(end, n); i++ {
+					f(i)
+				}
 			}
 		})
 	}

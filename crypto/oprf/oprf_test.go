@@ -50,6 +50,16 @@ func elements(in [][]byte) []oprf.Element {
 	return out
 }
 
+// encodeCircl serializes an element of circl.
+func encodeCircl(t testing.TB, e group.Element) oprf.Element {
+	t.Helper()
+	b, err := e.MarshalBinaryCompress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return oprf.Element(b)
+}
+
 func newClient(t testing.TB, pk oprf.PublicKey) *oprf.Client {
 	t.Helper()
 	c, err := oprf.NewClient(pk)
@@ -172,7 +182,7 @@ func TestCirclServer(t *testing.T) {
 		}
 		evaluated := make([]oprf.Element, n)
 		for i, e := range ev.Elements {
-			evaluated[i] = oprf.Encode(e)
+			evaluated[i] = encodeCircl(t, e)
 		}
 		proof, err := ev.Proof.MarshalBinary()
 		if err != nil {
@@ -210,7 +220,7 @@ func TestCirclClient(t *testing.T) {
 		}
 		req := make([]oprf.Element, n)
 		for i, e := range er.Elements {
-			req[i] = oprf.Encode(e)
+			req[i] = encodeCircl(t, e)
 		}
 		evaluated, proof, err := server.BlindEvaluate(req, info)
 		if err != nil {
@@ -417,28 +427,44 @@ func TestReduce(t *testing.T) {
 	}
 }
 
-func TestSumOfProducts(t *testing.T) {
+// TestSumsOfProducts compares with circl, which adds one product after another.
+func TestSumsOfProducts(t *testing.T) {
 	t.Parallel()
 	r := group.Ristretto255
-	for _, n := range []int{0, 1, 5, 6, 7, 33, 100, 300} {
-		want := r.Identity()
-		var s []group.Scalar
-		var e []group.Element
+	for _, n := range []int{0, 1, 2, 5, 63, 64, 65, 300} {
+		want := [2]group.Element{r.Identity(), r.Identity()}
+		scalars := make([][32]byte, n)
+		var lists [2][]oprf.Element
 		for i := range n {
-			s = append(s, r.RandomScalar(rand.Reader))
-			e = append(e, r.RandomElement(rand.Reader))
-			switch i {
-			case 0:
-				s[i] = r.NewScalar()
-			case 1:
-				s[i] = r.NewScalar().Neg(r.NewScalar().SetUint64(1))
-			case 2:
-				e[i] = e[0]
+			s := r.RandomScalar(rand.Reader)
+			switch {
+			case i == 0 && n > 1:
+				s = r.NewScalar()
+			case i == 1:
+				s = r.NewScalar().Neg(r.NewScalar().SetUint64(1))
 			}
-			want.Add(want, r.NewElement().Mul(e[i], s[i]))
+			b, err := s.MarshalBinary()
+			if err != nil {
+				t.Fatal(err)
+			}
+			scalars[i] = [32]byte(b)
+			for j := range lists {
+				e := r.RandomElement(rand.Reader)
+				if i == 3 {
+					e = r.Identity()
+				}
+				lists[j] = append(lists[j], encodeCircl(t, e))
+				want[j].Add(want[j], r.NewElement().Mul(e, s))
+			}
 		}
-		if got := oprf.SumOfProducts(s, e); !got.IsEqual(want) {
-			t.Errorf("sum of %d products is wrong", n)
+		got := oprf.SumsOfProducts(scalars, lists[0], lists[1])
+		for j := range want {
+			if got[j] != encodeCircl(t, want[j]) {
+				t.Errorf("sum %d of %d products is wrong", j, n)
+			}
+		}
+		if one := oprf.SumsOfProducts(scalars, lists[1]); one[0] != got[1] {
+			t.Errorf("a list of %d has another sum alone", n)
 		}
 	}
 }

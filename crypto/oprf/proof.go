@@ -6,93 +6,93 @@ import (
 	"crypto/sha512"
 	"encoding/binary"
 
-	"github.com/cloudflare/circl/group"
+	"github.com/gtank/ristretto255"
 )
 
 // A statement is what a proof shows: one scalar k, with A = k*G, for which
 // D[i] = k*C[i] for all i. In the POPRF k is the tweaked key t, C are the
-// evaluated and D the blinded elements.
+// evaluated and D the blinded elements. All of it is public, and is sent or
+// received in the clear, but for k.
 type statement struct {
 	a        Element
-	c, d     []group.Element
+	c, d     []ristretto255.Element
 	cEn, dEn []Element
 }
 
 // weights returns the scalars di of ComputeComposites, RFC 9497, Section 2.2.1.
-// They are public.
-func (st *statement) weights() []group.Scalar {
+// They are public: hashes of the elements.
+func (st *statement) weights() []ristretto255.Scalar {
 	// seed = Hash(I2OSP(len(Bm), 2) || Bm || I2OSP(len(seedDST), 2) || seedDST)
 	seed := sha512.Sum512(appendVector(appendVector(nil, st.a[:]), []byte(dstSeed)))
-	prefix := appendVector(nil, seed[:])
-	out := make([]group.Scalar, len(st.c))
-	parallel(len(out), func(i int) {
+	out := make([]ristretto255.Scalar, len(st.c))
+	parallel(len(out), 32, func(i int) {
 		// compositeTranscript = I2OSP(len(seed), 2) || seed || I2OSP(i, 2) ||
 		//   I2OSP(len(Ci), 2) || Ci || I2OSP(len(Di), 2) || Di || "Composite"
-		b := make([]byte, 0, len(prefix)+2*(2+ElementSize)+2+9)
-		b = append(b, prefix...)
+		var buf [160]byte
+		b := appendVector(buf[:0], seed[:])
 		b = binary.BigEndian.AppendUint16(b, uint16(i))
 		b = appendVector(b, st.cEn[i][:])
 		b = appendVector(b, st.dEn[i][:])
 		b = append(b, "Composite"...)
-		out[i] = g.HashToScalar(b, []byte(dstHashToScalar))
+		out[i] = *hashToScalar(b)
 	})
 	return out
 }
 
 // challenge returns the challenge c for the values of a proof.
-func (st *statement) challenge(m, z, t2, t3 group.Element) group.Scalar {
-	b := appendVector(nil, st.a[:])
-	for _, e := range []group.Element{m, z, t2, t3} {
+func (st *statement) challenge(m, z, t2, t3 *ristretto255.Element) *ristretto255.Scalar {
+	var buf [192]byte
+	b := appendVector(buf[:0], st.a[:])
+	for _, e := range [...]*ristretto255.Element{m, z, t2, t3} {
 		en := encode(e)
 		b = appendVector(b, en[:])
 	}
 	b = append(b, "Challenge"...)
-	return g.HashToScalar(b, []byte(dstHashToScalar))
+	return hashToScalar(b)
 }
 
 // prove implements GenerateProof, RFC 9497, Section 2.2.1. The nonce r must be
 // secret, and never be used for another statement.
-func (st *statement) prove(k, r group.Scalar) Proof {
-	m := sumOfProducts(st.weights(), st.c)
-	z := g.NewElement().Mul(m, k) // ComputeCompositesFast
-	t2 := g.NewElement().MulGen(r)
-	t3 := g.NewElement().Mul(m, r)
-	c := st.challenge(m, z, t2, t3)
-	s := g.NewScalar().Mul(c, k)
-	s.Sub(r, s)
+//
+// Only the composite m is computed in variable time: it is made of elements that
+// are sent and of their weights. What k or r multiply is constant time.
+func (st *statement) prove(k, r *ristretto255.Scalar) Proof {
+	m := &sumsOfProducts(st.weights(), st.c)[0]
+	var z, t2, t3 ristretto255.Element
+	z.ScalarMult(k, m) // ComputeCompositesFast
+	t2.ScalarBaseMult(r)
+	t3.ScalarMult(r, m)
+	c := st.challenge(m, &z, &t2, &t3)
+	var s ristretto255.Scalar
+	s.Multiply(c, k)
+	s.Subtract(r, &s)
 
 	var p Proof
-	cb, sb := scalarBytes(c), scalarBytes(s)
+	cb, sb := scalarBytes(c), scalarBytes(&s)
 	copy(p[:32], cb[:])
 	copy(p[32:], sb[:])
 	return p
 }
 
 // check implements VerifyProof, RFC 9497, Section 2.2.2. a is st.a decoded.
-func (st *statement) check(a group.Element, p *Proof) bool {
+//
+// It takes variable time. It knows no secret: a is a public key tweaked by a
+// public info, the elements and the proof were sent in the clear, and whether
+// the proof verifies is not hidden.
+func (st *statement) check(a *ristretto255.Element, p *Proof) bool {
 	c, ok1 := parseScalar(p[:32])
 	s, ok2 := parseScalar(p[32:])
 	if !ok1 || !ok2 {
 		return false
 	}
-	w := st.weights()
-	var mz [2]group.Element
-	both := [2][]group.Element{st.c, st.d}
-	done := make(chan struct{})
-	go func() {
-		mz[1] = sumOfProducts(w, both[1])
-		close(done)
-	}()
-	mz[0] = sumOfProducts(w, both[0])
-	<-done
-	m, z := mz[0], mz[1]
+	mz := sumsOfProducts(st.weights(), st.c, st.d)
+	m, z := &mz[0], &mz[1]
 
 	// t2 = s*G + c*A, t3 = s*M + c*Z
-	t2 := g.NewElement().MulGen(s)
-	t2.Add(t2, g.NewElement().Mul(a, c))
-	t3 := g.NewElement().Mul(m, s)
-	t3.Add(t3, g.NewElement().Mul(z, c))
-	return st.challenge(m, z, t2, t3).IsEqual(c)
+	var t2, t3 ristretto255.Element
+	t2.VarTimeDoubleScalarBaseMult(c, a, s)
+	t3.VarTimeMultiScalarMult([]*ristretto255.Scalar{s, c}, []*ristretto255.Element{m, z})
+	return st.challenge(m, z, &t2, &t3).Equal(c) == 1
 }
 
 // nonce returns the scalar r for one proof: HMAC-SHA-512, keyed with both secret
@@ -101,7 +101,7 @@ func (st *statement) check(a group.Element, p *Proof) bool {
 // If the random source repeats itself, equal statements get equal proofs and
 // different ones unrelated nonces; if the key were known to nobody, fresh bytes
 // alone would do. Either is enough.
-func (st *statement) nonce(skS, t group.Scalar, fresh *[64]byte) group.Scalar {
+func (st *statement) nonce(skS, t *ristretto255.Scalar, fresh *[64]byte) *ristretto255.Scalar {
 	kb, tb := scalarBytes(skS), scalarBytes(t)
 	h := hmac.New(sha512.New, append(kb[:], tb[:]...))
 	h.Write([]byte("passerelle/oprf/v1 proof nonce"))
@@ -115,83 +115,43 @@ func (st *statement) nonce(skS, t group.Scalar, fresh *[64]byte) group.Scalar {
 }
 
 // freshNonce returns a nonce with bytes from crypto/rand, never zero.
-func (st *statement) freshNonce(skS, t group.Scalar) group.Scalar {
+func (st *statement) freshNonce(skS, t *ristretto255.Scalar) *ristretto255.Scalar {
 	for {
 		var fresh [64]byte
 		rand.Read(fresh[:]) // never fails, see its documentation
-		if r := st.nonce(skS, t, &fresh); !r.IsZero() {
+		if r := st.nonce(skS, t, &fresh); !isZero(r) {
 			return r
 		}
 	}
 }
 
-// sumOfProducts returns the sum of s[i]*e[i] in variable time. Its arguments
-// must be public.
-//
-// It is the bucket method of Pippenger: for each window of w bits, elements are
-// added up by digit, and the sums weighted by running addition.
-func sumOfProducts(s []group.Scalar, e []group.Element) group.Element {
-	sum := g.Identity()
-	if len(s) < 6 {
-		for i := range s {
-			sum.Add(sum, g.NewElement().Mul(e[i], s[i]))
-		}
-		return sum
+// sumsOfProducts returns the sum of s[i]*e[i] for each e, in variable time. Its
+// arguments must be public.
+func sumsOfProducts(s []ristretto255.Scalar, e ...[]ristretto255.Element) []ristretto255.Element {
+	const part = 64 // is computed at once
+	parts := max(1, (len(s)+part-1)/part)
+	sums := make([]ristretto255.Element, parts*len(e))
+	parallel(len(sums), 1, func(i int) {
+		from := i / len(e) * part
+		to := min(from+part, len(s))
+		sumOfProducts(&sums[i], s[from:to], e[i%len(e)][from:to])
+	})
+	for i := len(e); i < len(sums); i++ {
+		sums[i%len(e)].Add(&sums[i%len(e)], &sums[i])
 	}
-	const bits = 253 // of a reduced scalar
-	w, cost := 1, 1<<62
-	for try := 2; try <= 12; try++ {
-		if c := (bits + try - 1) / try * (len(s) + 2<<try); c < cost {
-			w, cost = try, c
-		}
-	}
-	digits := make([][32]byte, len(s))
-	for i := range s {
-		digits[i] = scalarBytes(s[i])
-	}
-	buckets := make([]group.Element, 1<<w) // buckets[0] is not used
-	for i := range buckets {
-		buckets[i] = g.NewElement()
-	}
-	used := make([]bool, len(buckets))
-	zero := g.Identity()
-	running, part := g.NewElement(), g.NewElement()
-	for win := (bits+w-1)/w - 1; win >= 0; win-- {
-		for range w {
-			sum.Dbl(sum)
-		}
-		clear(used)
-		for i := range e {
-			d := digit(&digits[i], win*w, w)
-			switch {
-			case d == 0:
-			case used[d]:
-				buckets[d].Add(buckets[d], e[i])
-			default:
-				buckets[d].Set(e[i])
-				used[d] = true
-			}
-		}
-		running.Set(zero)
-		part.Set(zero)
-		for d := len(buckets) - 1; d > 0; d-- {
-			if used[d] {
-				running.Add(running, buckets[d])
-			}
-			part.Add(part, running)
-		}
-		sum.Add(sum, part)
-	}
-	return sum
+	return sums[:len(e)]
 }
 
-// digit returns w bits of the little-endian number b, from bit at.
-func digit(b *[32]byte, at, w int) int {
-	var v uint32
-	for i := range 3 {
-		if j := at/8 + i; j < len(b) {
-			v |= uint32(b[j]) << (8 * i)
-		}
+// sumOfProducts sets sum to the sum of s[i]*e[i], in variable time.
+func sumOfProducts(sum *ristretto255.Element, s []ristretto255.Scalar, e []ristretto255.Element) {
+	if len(s) == 1 {
+		sum.VarTimeDoubleScalarBaseMult(&s[0], &e[0], ristretto255.NewScalar())
+		return
 	}
-	return int(v>>(at%8)) & (1<<w - 1)
+	ps := make([]*ristretto255.Scalar, len(s))
+	pe := make([]*ristretto255.Element, len(e))
+	for i := range s {
+		ps[i], pe[i] = &s[i], &e[i]
+	}
+	sum.VarTimeMultiScalarMult(ps, pe)
 }

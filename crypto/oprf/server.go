@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"sync/atomic"
 
-	"github.com/cloudflare/circl/group"
+	"github.com/gtank/ristretto255"
 )
 
 // A Server evaluates with one private key.
@@ -19,7 +19,7 @@ type tweak struct {
 
 	// secret returns t and 1/t. It is a function for the reasons given at
 	// PrivateKey.
-	secret func() (t, inverse group.Scalar)
+	secret func() (t, inverse *ristretto255.Scalar)
 
 	public Element // t*G
 }
@@ -45,15 +45,15 @@ func (s *Server) tweak(info []byte) (*tweak, error) {
 	}
 	// t = skS + m; if t == 0: raise InverseError
 	skS, _ := s.key.k()
-	t := g.NewScalar().Add(skS, infoScalar(info))
-	if t.IsZero() {
+	t := ristretto255.NewScalar().Add(skS, infoScalar(info))
+	if isZero(t) {
 		return nil, ErrInverse
 	}
-	inv := g.NewScalar().Inv(t)
+	inv := ristretto255.NewScalar().Invert(t)
 	tw := &tweak{
 		info:   append([]byte(nil), info...),
-		secret: func() (group.Scalar, group.Scalar) { return t, inv },
-		public: encode(g.NewElement().MulGen(t)),
+		secret: func() (*ristretto255.Scalar, *ristretto255.Scalar) { return t, inv },
+		public: encode(ristretto255.NewIdentityElement().ScalarBaseMult(t)),
 	}
 	s.last.Store(tw)
 	return tw, nil
@@ -80,7 +80,7 @@ func (s *Server) BlindEvaluate(req []Element, info []byte) ([]Element, Proof, er
 
 // blindEvaluate is BlindEvaluate with the nonce that nonce returns.
 func (s *Server) blindEvaluate(req []Element, info []byte,
-	nonce func(st *statement, skS, t group.Scalar) group.Scalar) ([]Element, Proof, error) {
+	nonce func(st *statement, skS, t *ristretto255.Scalar) *ristretto255.Scalar) ([]Element, Proof, error) {
 	blinded, err := decodeAll(req)
 	if err != nil {
 		return nil, Proof{}, err
@@ -90,12 +90,11 @@ func (s *Server) blindEvaluate(req []Element, info []byte,
 		return nil, Proof{}, err
 	}
 	t, inv := tw.secret()
-	evaluated := make([]group.Element, len(blinded))
+	evaluated := make([]ristretto255.Element, len(blinded))
 	out := make([]Element, len(blinded))
-	parallel(len(blinded), func(i int) {
+	parallel(len(blinded), 2, func(i int) {
 		// evaluatedElement = G.ScalarInverse(t) * blindedElement
-		evaluated[i] = g.NewElement().Mul(blinded[i], inv)
-		out[i] = encode(evaluated[i])
+		out[i] = encode(evaluated[i].ScalarMult(inv, &blinded[i]))
 	})
 	skS, _ := s.key.k()
 	st := &statement{a: tw.public, c: evaluated, d: blinded, cEn: out, dEn: req}
@@ -119,9 +118,10 @@ func (s *Server) Evaluate(input, info []byte) (Output, error) {
 		return Output{}, err
 	}
 	_, inv := tw.secret()
-	e := hashToGroup(input)
-	if e.IsIdentity() {
+	var e ristretto255.Element
+	hashToGroup(&e, input)
+	if isIdentity(&e) {
 		return Output{}, ErrInput
 	}
-	return finalize(input, info, encode(e.Mul(e, inv))), nil
+	return finalize(input, info, encode(e.ScalarMult(inv, &e))), nil
 }
