@@ -117,3 +117,12 @@ func HashToGroup(msg []byte, dst string) Element {
 
 // HashToScalar is hashToScalar, serialized.
 func HashToScalar(msg []byte) [32]byte { return scalarBytes(hashToScalar(msg)) }
+
+// MaxTweaks is maxTweaks, and Tweaks how many s keeps now.
+const MaxTweaks = maxTweaks
+
+func Tweaks(s *Server) int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return len(s.tweaks)
+}

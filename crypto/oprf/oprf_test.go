@@ -308,6 +308,35 @@ func TestOutputsDepend(t *testing.T) {
 	}
 }
 
+// TestManyInfos checks that a server that has seen more infos than it keeps tweaked
+// keys for answers under each as one that has seen none.
+func TestManyInfos(t *testing.T) {
+	t.Parallel()
+	key := oprf.GeneratePrivateKey()
+	used := oprf.NewServer(key)
+	info := func(i int) []byte { return fmt.Appendf(nil, "info %d", i) }
+	for i := range oprf.MaxTweaks + 10 {
+		if _, err := used.Evaluate([]byte("x"), info(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := oprf.Tweaks(used); n != oprf.MaxTweaks {
+		t.Errorf("%d tweaked keys are kept, want %d", n, oprf.MaxTweaks)
+	}
+	for i := 0; i < oprf.MaxTweaks+10; i += 13 {
+		got, err := used.Evaluate([]byte("y"), info(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want, err := oprf.NewServer(key).Evaluate([]byte("y"), info(i)); err != nil || got != want {
+			t.Errorf("output under info %d differs (%v)", i, err)
+		}
+	}
+	if n := oprf.Tweaks(used); n != oprf.MaxTweaks {
+		t.Errorf("%d tweaked keys are kept, want %d", n, oprf.MaxTweaks)
+	}
+}
+
 // TestRecompute checks that the elements are a function of inputs, seed and
 // context, so that an auditor can explain a request byte for byte, dummies
 // included; and that they show nothing common under another context.

@@ -1,22 +1,25 @@
 package oprf
 
 import (
-	"bytes"
-	"sync/atomic"
+	"sync"
 
 	"github.com/gtank/ristretto255"
 )
 
 // A Server evaluates with one private key.
 type Server struct {
-	key  PrivateKey
-	last atomic.Pointer[tweak] // of the info used last: sets are built under one
+	key PrivateKey
+
+	mu     sync.RWMutex
+	tweaks map[string]*tweak // by info, guarded by mu; at most maxTweaks
 }
+
+// maxTweaks is how many tweaked keys a Server keeps, one for each class and
+// asker. Each takes some hundred bytes and its info.
+const maxTweaks = 256
 
 // A tweak is a private key tweaked for one info.
 type tweak struct {
-	info []byte
-
 	// secret returns t and 1/t. It is a function for the reasons given at
 	// PrivateKey.
 	secret func() (t, inverse *ristretto255.Scalar)
@@ -29,7 +32,7 @@ func NewServer(k PrivateKey) *Server {
 	if k.k == nil {
 		panic("oprf: internal error: NewServer without a key")
 	}
-	return &Server{key: k}
+	return &Server{key: k, tweaks: make(map[string]*tweak)}
 }
 
 // PublicKey returns pkS.
@@ -40,7 +43,10 @@ func (s *Server) tweak(info []byte) (*tweak, error) {
 	if err := checkInfo(info); err != nil {
 		return nil, err
 	}
-	if tw := s.last.Load(); tw != nil && bytes.Equal(tw.info, info) {
+	s.mu.RLock()
+	tw := s.tweaks[string(info)]
+	s.mu.RUnlock()
+	if tw != nil {
 		return tw, nil
 	}
 	// t = skS + m; if t == 0: raise InverseError
@@ -50,12 +56,19 @@ func (s *Server) tweak(info []byte) (*tweak, error) {
 		return nil, ErrInverse
 	}
 	inv := ristretto255.NewScalar().Invert(t)
-	tw := &tweak{
-		info:   append([]byte(nil), info...),
+	tw = &tweak{
 		secret: func() (*ristretto255.Scalar, *ristretto255.Scalar) { return t, inv },
 		public: encode(ristretto255.NewIdentityElement().ScalarBaseMult(t)),
 	}
-	s.last.Store(tw)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.tweaks) >= maxTweaks {
+		for other := range s.tweaks { // any one
+			delete(s.tweaks, other)
+			break
+		}
+	}
+	s.tweaks[string(info)] = tw
 	return tw, nil
 }
 
@@ -102,8 +115,8 @@ func (s *Server) blindEvaluate(req []Element, info []byte,
 }
 
 // Evaluate returns the PRF output of input, 1 to MaxInputSize bytes, under info,
-// 1 to MaxInfoSize bytes. It is for building sets. Many calls with the same info
-// in a row are faster than with changing ones.
+// 1 to MaxInfoSize bytes. It is for building sets. The first call with an info
+// takes longer, as does one with more than some hundred others before it.
 //
 // It returns an error wrapping [ErrInput] for anything outside the limits, and
 // [ErrInverse], which see.
