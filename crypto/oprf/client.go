@@ -1,6 +1,7 @@
 package oprf
 
 import (
+	"bytes"
 	"crypto/hkdf"
 	"crypto/sha512"
 	"encoding/binary"
@@ -13,7 +14,15 @@ import (
 
 // A Client asks the server that has the private key of one public key.
 type Client struct {
-	pk *ristretto255.Element
+	pk   *ristretto255.Element
+	last atomic.Pointer[tweakedKey] // for the info used last: a tag set has one
+}
+
+// A tweakedKey is a public key tweaked for one info. It is public.
+type tweakedKey struct {
+	info    []byte
+	key     ristretto255.Element // m*G + pkS
+	encoded Element
 }
 
 // NewClient returns a Client for pk. It returns an error wrapping [ErrKey] if pk
@@ -51,9 +60,8 @@ type Pending struct {
 }
 
 type pending struct {
-	info    []byte
-	tweaked *ristretto255.Element // m*G + pkS, public
-	inputs  [][]byte              // nil is a dummy
+	tweaked *tweakedKey
+	inputs  [][]byte // nil is a dummy
 	blinds  []ristretto255.Scalar
 	sent    []ristretto255.Element // public, as is sentEn
 	sentEn  []Element
@@ -97,16 +105,29 @@ func Recompute(inputs [][]byte, seed Seed, bc BlindContext) ([]Element, error) {
 
 // begin completes bl with the key that the answer must be for.
 func (c *Client) begin(bl *pending, info []byte) (*Pending, []Element, error) {
-	// T = G.ScalarBaseMult(m); tweakedKey = T + pkS
-	t := ristretto255.NewIdentityElement().ScalarBaseMult(infoScalar(info))
-	t.Add(t, c.pk)
-	if isIdentity(t) {
-		return nil, nil, fmt.Errorf("%w: info cancels the key", ErrInput)
+	var err error
+	if bl.tweaked, err = c.tweak(info); err != nil {
+		return nil, nil, err
 	}
-	bl.info = append([]byte(nil), info...)
-	bl.tweaked = t
 	elements := append([]Element(nil), bl.sentEn...)
 	return &Pending{state: func() *pending { return bl }}, elements, nil
+}
+
+// tweak returns the key for info.
+func (c *Client) tweak(info []byte) (*tweakedKey, error) {
+	if tw := c.last.Load(); tw != nil && bytes.Equal(tw.info, info) {
+		return tw, nil
+	}
+	// T = G.ScalarBaseMult(m); tweakedKey = T + pkS
+	tw := &tweakedKey{info: append([]byte(nil), info...)}
+	tw.key.ScalarBaseMult(infoScalar(info))
+	tw.key.Add(&tw.key, c.pk)
+	if isIdentity(&tw.key) {
+		return nil, fmt.Errorf("%w: info cancels the key", ErrInput)
+	}
+	tw.encoded = encode(&tw.key)
+	c.last.Store(tw)
+	return tw, nil
 }
 
 // blindAll checks the arguments of Blind, derives the blinds and blinds.
@@ -255,8 +276,8 @@ func (p *Pending) Finalize(evaluated []Element, proof Proof) ([]Output, error) {
 	if err != nil {
 		return nil, err
 	}
-	claim := &statement{a: encode(st.tweaked), c: els, d: st.sent, cEn: evaluated, dEn: st.sentEn}
-	if !claim.check(st.tweaked, &proof) {
+	claim := &statement{a: st.tweaked.encoded, c: els, d: st.sent, cEn: evaluated, dEn: st.sentEn}
+	if !claim.check(&st.tweaked.key, &proof) {
 		return nil, ErrVerify
 	}
 	inverse := append([]ristretto255.Scalar(nil), st.blinds...)
@@ -267,7 +288,7 @@ func (p *Pending) Finalize(evaluated []Element, proof Proof) ([]Output, error) {
 			return
 		}
 		n := els[i].ScalarMult(&inverse[i], &els[i])
-		out[i] = finalize(st.inputs[i], st.info, encode(n))
+		out[i] = finalize(st.inputs[i], st.tweaked.info, encode(n))
 	})
 	return out, nil
 }

@@ -460,7 +460,7 @@ func TestReduce(t *testing.T) {
 func TestSumsOfProducts(t *testing.T) {
 	t.Parallel()
 	r := group.Ristretto255
-	for _, n := range []int{0, 1, 2, 5, 63, 64, 65, 300} {
+	for _, n := range []int{0, 1, 2, 5, 64, 65, 159, 160, 300, oprf.MaxBatch} {
 		want := [2]group.Element{r.Identity(), r.Identity()}
 		scalars := make([][32]byte, n)
 		var lists [2][]oprf.Element

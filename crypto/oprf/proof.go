@@ -54,15 +54,21 @@ func (st *statement) challenge(m, z, t2, t3 *ristretto255.Element) *ristretto255
 // prove implements GenerateProof, RFC 9497, Section 2.2.1. The nonce r must be
 // secret, and never be used for another statement.
 //
-// Only the composite m is computed in variable time: it is made of elements that
-// are sent and of their weights. What k or r multiply is constant time.
+// Only the composites are computed in variable time, from elements that are sent
+// and from their weights. What k and r multiply takes constant time.
 func (st *statement) prove(k, r *ristretto255.Scalar) Proof {
-	m := &sumsOfProducts(st.weights(), st.c)[0]
-	var z, t2, t3 ristretto255.Element
-	z.ScalarMult(k, m) // ComputeCompositesFast
+	var m, z *ristretto255.Element
+	if w := st.weights(); len(w) == 1 {
+		mz := sumsOfProducts(w, st.c, st.d)
+		m, z = &mz[0], &mz[1]
+	} else {
+		m = &sumsOfProducts(w, st.c)[0]
+		z = ristretto255.NewIdentityElement().ScalarMult(k, m) // ComputeCompositesFast
+	}
+	var t2, t3 ristretto255.Element
 	t2.ScalarBaseMult(r)
 	t3.ScalarMult(r, m)
-	c := st.challenge(m, &z, &t2, &t3)
+	c := st.challenge(m, z, &t2, &t3)
 	var s ristretto255.Scalar
 	s.Multiply(c, k)
 	s.Subtract(r, &s)
@@ -123,35 +129,4 @@ func (st *statement) freshNonce(skS, t *ristretto255.Scalar) *ristretto255.Scala
 			return r
 		}
 	}
-}
-
-// sumsOfProducts returns the sum of s[i]*e[i] for each e, in variable time. Its
-// arguments must be public.
-func sumsOfProducts(s []ristretto255.Scalar, e ...[]ristretto255.Element) []ristretto255.Element {
-	const part = 64 // is computed at once
-	parts := max(1, (len(s)+part-1)/part)
-	sums := make([]ristretto255.Element, parts*len(e))
-	parallel(len(sums), 1, func(i int) {
-		from := i / len(e) * part
-		to := min(from+part, len(s))
-		sumOfProducts(&sums[i], s[from:to], e[i%len(e)][from:to])
-	})
-	for i := len(e); i < len(sums); i++ {
-		sums[i%len(e)].Add(&sums[i%len(e)], &sums[i])
-	}
-	return sums[:len(e)]
-}
-
-// sumOfProducts sets sum to the sum of s[i]*e[i], in variable time.
-func sumOfProducts(sum *ristretto255.Element, s []ristretto255.Scalar, e []ristretto255.Element) {
-	if len(s) == 1 {
-		sum.VarTimeDoubleScalarBaseMult(&s[0], &e[0], ristretto255.NewScalar())
-		return
-	}
-	ps := make([]*ristretto255.Scalar, len(s))
-	pe := make([]*ristretto255.Element, len(e))
-	for i := range s {
-		ps[i], pe[i] = &s[i], &e[i]
-	}
-	sum.VarTimeMultiScalarMult(ps, pe)
 }
