@@ -18,8 +18,6 @@ import (
 	"testing"
 
 	"github.com/cloudflare/circl/group"
-	circl "github.com/cloudflare/circl/oprf"
-	"github.com/cloudflare/circl/zk/dleq"
 
 	"github.com/passerelle/passerelle/crypto/oprf"
 )
@@ -48,16 +46,6 @@ func elements(in [][]byte) []oprf.Element {
 		out[i] = oprf.Element(b)
 	}
 	return out
-}
-
-// encodeCircl serializes an element of circl.
-func encodeCircl(t testing.TB, e group.Element) oprf.Element {
-	t.Helper()
-	b, err := e.MarshalBinaryCompress()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return oprf.Element(b)
 }
 
 func newClient(t testing.TB, pk oprf.PublicKey) *oprf.Client {
@@ -151,103 +139,6 @@ func inputsOf(n int) [][]byte {
 		out[i] = fmt.Appendf(nil, "input %d", i)
 	}
 	return out
-}
-
-// TestCirclServer asks circl's own POPRF server.
-func TestCirclServer(t *testing.T) {
-	t.Parallel()
-	for _, n := range []int{1, 2, 5, 6, 7, 40} {
-		key := oprf.GeneratePrivateKey()
-		var ck circl.PrivateKey
-		if err := ck.UnmarshalBinary(circl.SuiteRistretto255, key.Bytes()); err != nil {
-			t.Fatal(err)
-		}
-		server := circl.NewPartialObliviousServer(circl.SuiteRistretto255, &ck)
-		inputs, bc := inputsOf(n), blindContext()
-		pending, req, err := newClient(t, key.PublicKey()).Blind(inputs, oprf.GenerateSeed(), bc)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var er circl.EvaluationRequest
-		for _, e := range req {
-			el := group.Ristretto255.NewElement()
-			if err := el.UnmarshalBinary(e[:]); err != nil {
-				t.Fatal(err)
-			}
-			er.Elements = append(er.Elements, el)
-		}
-		ev, err := server.Evaluate(&er, bc.Info)
-		if err != nil {
-			t.Fatal(err)
-		}
-		evaluated := make([]oprf.Element, n)
-		for i, e := range ev.Elements {
-			evaluated[i] = encodeCircl(t, e)
-		}
-		proof, err := ev.Proof.MarshalBinary()
-		if err != nil {
-			t.Fatal(err)
-		}
-		outputs, err := pending.Finalize(evaluated, oprf.Proof(proof))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i, in := range inputs {
-			want, err := server.FullEvaluate(in, bc.Info)
-			if err != nil || !bytes.Equal(outputs[i][:], want) {
-				t.Errorf("batch %d: output %d differs from circl's (%v)", n, i, err)
-			}
-		}
-	}
-}
-
-// TestCirclClient answers circl's own POPRF client.
-func TestCirclClient(t *testing.T) {
-	t.Parallel()
-	for _, n := range []int{1, 2, 5, 6, 7, 40} {
-		key := oprf.GeneratePrivateKey()
-		server := oprf.NewServer(key)
-		pk := server.PublicKey()
-		var cpk circl.PublicKey
-		if err := cpk.UnmarshalBinary(circl.SuiteRistretto255, pk[:]); err != nil {
-			t.Fatal(err)
-		}
-		client := circl.NewPartialObliviousClient(circl.SuiteRistretto255, &cpk)
-		inputs, info := inputsOf(n), []byte("info")
-		fin, er, err := client.Blind(inputs)
-		if err != nil {
-			t.Fatal(err)
-		}
-		req := make([]oprf.Element, n)
-		for i, e := range er.Elements {
-			req[i] = encodeCircl(t, e)
-		}
-		evaluated, proof, err := server.BlindEvaluate(req, info)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ev := circl.Evaluation{Proof: new(dleq.Proof)}
-		for _, e := range evaluated {
-			el := group.Ristretto255.NewElement()
-			if err := el.UnmarshalBinary(e[:]); err != nil {
-				t.Fatal(err)
-			}
-			ev.Elements = append(ev.Elements, el)
-		}
-		if err := ev.Proof.UnmarshalBinary(group.Ristretto255, proof[:]); err != nil {
-			t.Fatal(err)
-		}
-		outputs, err := client.Finalize(fin, &ev, info)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i, in := range inputs {
-			want, err := server.Evaluate(in, info)
-			if err != nil || !bytes.Equal(outputs[i], want[:]) {
-				t.Errorf("batch %d: output %d differs (%v)", n, i, err)
-			}
-		}
-	}
 }
 
 // TestBatchSizes runs every kind of batch, with dummies in it.
