@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/passerelle/passerelle/crypto/oprf"
 	"github.com/passerelle/passerelle/crypto/psi"
 	"github.com/passerelle/passerelle/gateway/agreement"
 	"github.com/passerelle/passerelle/gateway/store"
@@ -34,9 +35,10 @@ type List struct {
 
 // A ClassSet is the tag set of one key class.
 type ClassSet struct {
-	Name string
-	Info []byte // public information of the POPRF
-	Set  *psi.Set
+	Name   string
+	Info   []byte // public information of the POPRF
+	Set    *psi.Set
+	Client *oprf.Client // for the public key of the manifest
 }
 
 // A Library holds the lists that we may match against, in memory. Its methods may
@@ -84,6 +86,10 @@ func (l *Library) Load(ctx context.Context, holder string, c *agreement.Collecti
 		if err != nil {
 			return nil, fmt.Errorf("asker: stored tag set: %w", err)
 		}
+		client, err := oprf.NewClient(m.PublicKey)
+		if err != nil {
+			return nil, fmt.Errorf("asker: public key of the stored manifest: %w", err)
+		}
 		if m.Info.Epoch != list.Epoch || m.Version != list.Version {
 			return nil, fmt.Errorf("%w: classes at different versions", ErrList)
 		}
@@ -92,7 +98,7 @@ func (l *Library) Load(ctx context.Context, holder string, c *agreement.Collecti
 			list.NotAfter = m.NotAfter
 		}
 		list.Tags += uint64(set.Len())
-		list.Classes = append(list.Classes, ClassSet{Name: heads[i].Class, Info: m.Info.Bytes(), Set: set})
+		list.Classes = append(list.Classes, ClassSet{Name: heads[i].Class, Info: m.Info.Bytes(), Set: set, Client: client})
 	}
 	slices.SortFunc(list.Classes, func(a, b ClassSet) int {
 		return slices.Index(c.Classes, a.Name) - slices.Index(c.Classes, b.Name)

@@ -459,10 +459,6 @@ func (a *Asker) blind(r *run) error {
 	r.pending = make([]*oprf.Pending, len(batches))
 	err := each(len(batches), func(n int) error {
 		class, chunk := &r.t.list.Classes[n/chunks], n%chunks
-		client, err := oprf.NewClient(class.Set.Manifest().PublicKey)
-		if err != nil {
-			return fmt.Errorf("asker: public key of the manifest: %w", err)
-		}
 		first := chunk * query.MaxChunk
 		inputs := make([][]byte, min(items-first, query.MaxChunk))
 		for i := range inputs {
@@ -470,7 +466,7 @@ func (a *Asker) blind(r *run) error {
 				inputs[i] = r.items[first+i].keys[class.Name]
 			}
 		}
-		pending, elements, err := client.Blind(inputs, r.seed, oprf.BlindContext{
+		pending, elements, err := class.Client.Blind(inputs, r.seed, oprf.BlindContext{
 			QueryID: r.id, Holder: r.t.holder, Info: class.Info, Chunk: uint32(chunk)})
 		if err != nil {
 			return fmt.Errorf("asker: blinding: %w", err)
