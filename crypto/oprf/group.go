@@ -64,9 +64,9 @@ func isIdentity(e *ristretto255.Element) bool {
 // scalarBytes serializes a scalar.
 func scalarBytes(s *ristretto255.Scalar) [32]byte { return [32]byte(s.Bytes()) }
 
-// parseScalar rejects encodings that are not canonical. Of a secret, its time
-// shows where it first differs from the group order, from the highest byte: that
-// is the highest byte, but for one scalar of 2^124.
+// parseScalar rejects encodings that are not canonical. Its time shows up to which
+// byte, from the highest, b equals the group order. For all but one in 2^127
+// scalars that is none, so that nothing of a key is shown.
 func parseScalar(b []byte) (*ristretto255.Scalar, bool) {
 	s, err := ristretto255.NewScalar().SetCanonicalBytes(b)
 	return s, err == nil

@@ -14,8 +14,8 @@ type Server struct {
 	tweaks map[string]*tweak // by info, guarded by mu; at most maxTweaks
 }
 
-// maxTweaks is how many tweaked keys a Server keeps, one for each class and
-// asker. Each takes some hundred bytes and its info.
+// maxTweaks is how many tweaked keys a Server keeps. It uses one for each asker
+// and key class. Each takes some hundred bytes and its info.
 const maxTweaks = 256
 
 // A tweak is a private key tweaked for one info.

@@ -68,7 +68,7 @@ func TestCheckPasses(t *testing.T) {
 		"gateway/audit/entry: golang.org/x/mod/sumdb/note github.com/transparency-dev/merkle/proof",
 		"gateway/peer: github.com/spiffe/go-spiffe/v2/spiffeid",
 		"crypto/psi: crypto/oprf",
-		"crypto/oprf: github.com/cloudflare/circl/oprf",
+		"crypto/oprf: github.com/cloudflare/circl/oprf github.com/gtank/ristretto255",
 		"policy: policy/rego github.com/open-policy-agent/opa/v1/rego",
 		"github.com/cloudflare/circl/oprf: std:net",
 		"test/e2e: cmd/passerelle/help gateway",
