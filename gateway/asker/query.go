@@ -577,14 +577,12 @@ func (a *Asker) logOutcome(ctx context.Context, r *run, candidates []Candidate) 
 // about.
 func (a *Asker) storeOutcome(ctx context.Context, r *run, candidates []Candidate, receipt []byte) error {
 	keep := r.began.AddDate(0, 0, r.t.agreement.RetentionDays.WithCandidate)
-	if len(candidates) > 0 {
-		// The content of a query with a candidate is kept longer, for the follow-up.
-		if err := a.Store.KeepSealed(ctx, r.sealed, keep); err != nil {
-			return err
-		}
-	}
 	update := store.AskUpdate{ID: r.id, State: store.AskAnswered, RequestDigest: r.request.Digest(), Receipt: receipt,
 		Time: a.Now(), Leaves: r.leaves()}
+	if len(candidates) > 0 {
+		// The content of a query with a candidate is kept longer, for the follow-up.
+		update.Keep = &store.Keep{Hash: r.sealed, Until: keep}
+	}
 	for i := range candidates {
 		update.Candidates = append(update.Candidates, candidates[i].row(r.t.list.Epoch, keep))
 	}

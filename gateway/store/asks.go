@@ -147,12 +147,14 @@ type AskUpdate struct {
 	Time          time.Time
 	Leaves        []Leaf
 	Candidates    []Candidate
+	Keep          *Keep // sealed content to keep longer, in the same transaction
 }
 
 // UpdateAsk stores steps of queries with their leaves and candidates, in one
 // transaction. An ask that is answered, refused or failed does not change its
 // state any more: an error wrapping [ErrState]; one wrapping [ErrNotFound] is for
-// an unknown query.
+// an unknown query or unknown sealed content, and one wrapping [ErrErased] for
+// content that cannot be kept any more.
 func (s *Store) UpdateAsk(ctx context.Context, updates ...AskUpdate) error {
 	return s.gateway.write(ctx, "updating an ask", func(t *tx) error {
 		for i := range updates {
@@ -187,6 +189,11 @@ func (t *tx) updateAsk(u *AskUpdate) error {
 			candidates = candidates + $6, updated = CASE WHEN $7 = 0 THEN updated ELSE $7 END WHERE id = $1`,
 		u.ID[:], int64(u.State), u.Reason, digest, u.Receipt, int64(len(u.Candidates)), millis(u.Time), u.Header, u.Proof); err != nil {
 		return err
+	}
+	if u.Keep != nil {
+		if err := t.keepSealed(u.Keep); err != nil {
+			return err
+		}
 	}
 	if err := t.putLeaves(u.Leaves); err != nil {
 		return err

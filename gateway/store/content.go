@@ -139,22 +139,31 @@ func (s *Store) SealedExpiry(ctx context.Context, hash [32]byte) (time.Time, err
 	return moment(expires), nil
 }
 
-// KeepSealed sets a later time of erasure, for content that led to a candidate or
-// is under challenge. An earlier time is ignored.
+// A Keep is a later time of erasure, for content that led to a candidate or is under
+// challenge.
+type Keep struct {
+	Hash  [32]byte
+	Until time.Time // an earlier time than the present one is ignored
+}
+
+// KeepSealed sets a later time of erasure, see [Keep]. It returns an error wrapping
+// [ErrNotFound] for unknown content, and [ErrErased] if it is too late.
 func (s *Store) KeepSealed(ctx context.Context, hash [32]byte, until time.Time) error {
-	return s.gateway.write(ctx, "keeping sealed content", func(t *tx) error {
-		var erased int64
-		err := t.row("SELECT erased FROM sealed WHERE hash = $1", []any{hash[:]}, &erased)
-		switch {
-		case errors.Is(err, sql.ErrNoRows):
-			return fmt.Errorf("%w: sealed content", ErrNotFound)
-		case err != nil:
-			return err
-		case erased != 0:
-			return ErrErased
-		}
-		return t.exec("UPDATE sealed SET expires = $1 WHERE hash = $2 AND expires <> 0 AND expires < $1", millis(until), hash[:])
-	})
+	return s.gateway.write(ctx, "keeping sealed content", func(t *tx) error { return t.keepSealed(&Keep{hash, until}) })
+}
+
+func (t *tx) keepSealed(k *Keep) error {
+	var erased int64
+	err := t.row("SELECT erased FROM sealed WHERE hash = $1", []any{k.Hash[:]}, &erased)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return fmt.Errorf("%w: sealed content", ErrNotFound)
+	case err != nil:
+		return err
+	case erased != 0:
+		return ErrErased
+	}
+	return t.exec("UPDATE sealed SET expires = $1 WHERE hash = $2 AND expires <> 0 AND expires < $1", millis(k.Until), k.Hash[:])
 }
 
 // EraseSealed erases sealed content and remembers when. The log stays valid. It is

@@ -22,7 +22,8 @@
 // or refused the second time.
 //
 // Cancelling a context is heeded while waiting for the write lock, between the
-// rows of a file, and by reads. A transaction that has begun is finished.
+// rows of a file, and by reads, of a single row before it is read. A transaction
+// that has begun is finished.
 //
 // Databases are in write-ahead-log mode with synchronous=FULL, transactions that
 // write are immediate and use one connection, and deleted content is overwritten
@@ -382,7 +383,12 @@ func (d *database) prepared(ctx context.Context, query string) (*sql.Stmt, error
 func (d *database) get(ctx context.Context, what, query string, args []any, dest ...any) error {
 	s, err := d.prepared(ctx, query)
 	if err == nil {
-		err = s.QueryRowContext(ctx, args...).Scan(dest...)
+		err = ctx.Err()
+	}
+	if err == nil {
+		// The driver starts a goroutine for every statement that can be interrupted,
+		// which takes longer than reading a row.
+		err = s.QueryRowContext(context.WithoutCancel(ctx), args...).Scan(dest...)
 	}
 	return read(ctx, what, err)
 }

@@ -30,20 +30,25 @@ func (p *Panic) Error() string { return p.text }
 func (p *Panic) Stack() []byte { return p.stack }
 
 // Do calls f for each of 0 to n-1, at the same time, and returns when all calls have
-// returned. If one of them panics, Do panics in the goroutine of the caller, with a
-// [*Panic], after the others have returned.
+// returned. The last call is made by the goroutine of the caller, so that a single
+// part costs no goroutine. If one of them panics, Do panics in the goroutine of the
+// caller, with a [*Panic], after the others have returned.
 func Do(n int, f func(i int)) {
 	var wg sync.WaitGroup
 	panics := make([]*Panic, n)
-	for i := range n {
-		wg.Go(func() {
-			defer func() {
-				if v := recover(); v != nil {
-					panics[i] = newPanic(v)
-				}
-			}()
-			f(i)
-		})
+	call := func(i int) {
+		defer func() {
+			if v := recover(); v != nil {
+				panics[i] = newPanic(v)
+			}
+		}()
+		f(i)
+	}
+	for i := range n - 1 {
+		wg.Go(func() { call(i) })
+	}
+	if n > 0 {
+		call(n - 1)
 	}
 	wg.Wait()
 	for _, p := range panics {

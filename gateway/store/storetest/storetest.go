@@ -612,12 +612,14 @@ func testAsks(t *testing.T, s *store.Store) {
 
 func testAskStates(t *testing.T, s *store.Store) {
 	ctx := t.Context()
-	ok(t, s.PutAsk(ctx, store.Intent{Ask: ask(1)}, store.Intent{Ask: ask(2)}))
+	content := store.SealedContent{Hash: hash("sealed"), Content: []byte("sealed"), Expires: Noon.Add(time.Hour)}
+	ok(t, s.PutAsk(ctx, store.Intent{Ask: ask(1), Sealed: &content}, store.Intent{Ask: ask(2)}))
 	ok(t, s.UpdateAsk(ctx, store.AskUpdate{ID: id(1), State: store.AskSent, Time: Noon.Add(time.Hour)}))
 	c := candidate(1, 1)
 	leaf := store.Leaf{Query: id(1), Log: "internal", Kind: "outcome", Index: 9, Hash: hash("leaf")}
 	ok(t, s.UpdateAsk(ctx, store.AskUpdate{ID: id(1), State: store.AskAnswered, Receipt: []byte("receipt"),
-		RequestDigest: hash("final"), Header: []byte("header"), Time: Noon.Add(2 * time.Hour), Leaves: []store.Leaf{leaf}, Candidates: []store.Candidate{c}},
+		RequestDigest: hash("final"), Header: []byte("header"), Time: Noon.Add(2 * time.Hour), Leaves: []store.Leaf{leaf}, Candidates: []store.Candidate{c},
+		Keep: &store.Keep{Hash: content.Hash, Until: Noon.Add(3 * time.Hour)}},
 		store.AskUpdate{ID: id(2), State: store.AskFailed, Reason: "UNREACHABLE"}))
 
 	want := stored(ask(1))
@@ -634,6 +636,9 @@ func testAskStates(t *testing.T, s *store.Store) {
 	found, err := s.Candidates(ctx, store.CandidateFilter{Query: id(1)})
 	ok(t, err)
 	same(t, "candidates", found, []store.Candidate{c})
+	expiry, err := s.SealedExpiry(ctx, content.Hash)
+	ok(t, err)
+	same(t, "kept until", expiry.UTC(), Noon.Add(3*time.Hour).UTC())
 
 	for _, st := range []store.AskState{store.AskIntent, store.AskSent, store.AskFailed, store.AskFailed + 1} {
 		is(t, "changing the end to "+st.String(), s.UpdateAsk(ctx, store.AskUpdate{ID: id(1), State: st}), store.ErrState)
@@ -647,6 +652,13 @@ func testAskStates(t *testing.T, s *store.Store) {
 	is(t, "unknown ask", s.UpdateAsk(ctx, store.AskUpdate{ID: id(2), Reason: "OTHER"}, store.AskUpdate{ID: id(99)}), store.ErrNotFound)
 	got, _ = s.Ask(ctx, id(2))
 	same(t, "undone", got.Reason, "UNREACHABLE")
+	is(t, "keeping unknown content", s.UpdateAsk(ctx, store.AskUpdate{ID: id(2), Reason: "OTHER", Keep: &store.Keep{Hash: hash("unknown"), Until: Noon}}),
+		store.ErrNotFound)
+	ok(t, s.EraseSealed(ctx, content.Hash, Noon))
+	is(t, "keeping erased content", s.UpdateAsk(ctx, store.AskUpdate{ID: id(2), Reason: "OTHER", Keep: &store.Keep{Hash: content.Hash, Until: Noon}}),
+		store.ErrErased)
+	got, _ = s.Ask(ctx, id(2))
+	same(t, "undone, without the content", got.Reason, "UNREACHABLE")
 	is(t, "invalid state", s.PutAsk(ctx, store.Intent{Ask: store.Ask{ID: id(5)}}), store.ErrInvalid)
 }
 
