@@ -91,6 +91,12 @@ type Config struct {
 	// moment and are then refused as OVERLOADED. Zero means 64. At most 10000.
 	MaxQueries int `yaml:"max_queries"`
 
+	// Notify is the command that is run for each notice to auditors, such as that a
+	// budget is used up: an absolute path and its arguments. It gets one line of JSON
+	// on its standard input, and nothing of our environment but PATH. Empty means that
+	// notices are in the internal log and in ours, and nobody is called.
+	Notify []string `yaml:"notify"`
+
 	// Telemetry is off by default.
 	Telemetry TelemetryConfig `yaml:"telemetry"`
 }
@@ -261,6 +267,9 @@ func (c *Config) Validate() error {
 	}
 	if c.MaxQueries < 1 || c.MaxQueries > 10000 {
 		bad("max_queries", "%d is not between 1 and 10000", c.MaxQueries)
+	}
+	if len(c.Notify) > 0 && !filepath.IsAbs(c.Notify[0]) {
+		bad("notify", "%q is not the absolute path of a command", c.Notify[0])
 	}
 	return errors.Join(errs...)
 }

@@ -91,6 +91,7 @@ func TestConfigRoundTrip(t *testing.T) {
 	all.Founding = strings.Repeat("1", 62) + "e1" // must stay text, and not become a number
 	all.Collections = []gateway.CollectionConfig{{Name: "on", Category: "no"}}
 	all.Policy, all.CheckpointInterval, all.MaxQueries = "rules", 2500*time.Millisecond, 7
+	all.Notify = []string{"/usr/local/bin/tell-auditor", "--urgent"}
 	all.WorkloadAPI = "unix:///run/spire/agent.sock"
 	all.Telemetry = gateway.TelemetryConfig{OTLP: "127.0.0.1:4317", Insecure: true, Prometheus: "127.0.0.1:9464"}
 	for i, v := range reflect.ValueOf(all).Fields() {
@@ -174,6 +175,7 @@ func TestValidateReportsAll(t *testing.T) {
 		}},
 		{"checkpoint_interval", func(c *gateway.Config) { c.CheckpointInterval = time.Hour }},
 		{"max_queries", func(c *gateway.Config) { c.MaxQueries = -1 }},
+		{"notify", func(c *gateway.Config) { c.Notify = []string{"sendmail", "auditor@example"} }},
 	}
 	all := *valid
 	for _, tt := range tests {

@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"github.com/passerelle/passerelle/gateway/admin"
+	"github.com/passerelle/passerelle/gateway/audit/entry"
+	"github.com/passerelle/passerelle/gateway/internal/notify"
 	"github.com/passerelle/passerelle/gateway/query"
 )
 
@@ -20,3 +22,6 @@ func (c *contacts) Get(trustDomain string) admin.Contact { return c.get(trustDom
 func (c *contacts) Greeted(trustDomain string, terms *query.Terms) {
 	c.change(trustDomain, func(contact *admin.Contact) { greeted(contact, terms, terms.Time, terms.Time) })
 }
+
+// Notice is notice.
+func Notice(self string, e *entry.Entry) notify.Notice { return notice(self, e) }

@@ -48,6 +48,7 @@ import (
 	"github.com/passerelle/passerelle/gateway/audit/entry"
 	"github.com/passerelle/passerelle/gateway/holder"
 	"github.com/passerelle/passerelle/gateway/inspect"
+	"github.com/passerelle/passerelle/gateway/internal/notify"
 	"github.com/passerelle/passerelle/gateway/internal/rpc"
 	"github.com/passerelle/passerelle/gateway/internal/telemetry"
 	"github.com/passerelle/passerelle/gateway/officer"
@@ -323,6 +324,21 @@ func (g *Gateway) openIdentity(ctx context.Context) error {
 // Pseudonym returns the pseudonym of an officer or a unit in our entries.
 func (g *Gateway) Pseudonym(id string) [16]byte { return keys.Pseudonym(g.pseudonyms, id) }
 
+// notice returns what the operator's command is told of an entry about a use of ours
+// or of a neighbour's.
+func notice(self string, e *entry.Entry) notify.Notice {
+	n := notify.Notice{Time: time.UnixMilli(e.Time), Gateway: self, Kind: e.Kind.String(), Reason: e.Reason, Agreement: e.Agreement,
+		Collection: e.Collection}
+	other := e.Asker
+	if n.Direction = "answered"; e.Direction == entry.DirectionAsked {
+		n.Direction, other = "asked", e.Holder
+	}
+	if id, err := peer.ParseID(other); err == nil {
+		n.Peer = id.TrustDomain
+	}
+	return n
+}
+
 func (g *Gateway) openJourneys(ctx context.Context) error {
 	recipient, err := sealed.ParseRecipient(g.cfg.Auditor)
 	if err != nil {
@@ -331,19 +347,25 @@ func (g *Gateway) openJourneys(ctx context.Context) error {
 	g.directory = newDirectory(g)
 	g.onClose(func(context.Context) error { return g.directory.close() })
 	g.library = asker.NewLibrary(g.store)
+	runner, err := notify.New(g.cfg.Notify, g.log)
+	if err != nil {
+		return err
+	}
+	g.onClose(runner.Close)
+	told := func(e *entry.Entry) { runner.Notify(notice(g.cfg.ID(), e)) }
 	shared, rules := measuredLog{g.shared, g.telemetry}, measuredPolicy{g.engine, g.telemetry}
 	g.observe()
 	g.holder = holder.New(holder.Config{
 		TrustDomain: g.cfg.TrustDomain, Gateway: g.cfg.ID(), Origin: g.shared.Origin(), Software: Software,
 		Peers: g.directory, Agreements: g.agreements, Policy: rules, Shared: shared, Internal: g.internal,
 		Store: g.store, Keys: g.keyring,
-		StatementKey: g.statement.Key(), Now: g.now, Logger: g.log,
+		StatementKey: g.statement.Key(), Now: g.now, Notify: told, Logger: g.log,
 	})
 	g.asker = asker.New(asker.Config{
 		TrustDomain: g.cfg.TrustDomain, Gateway: g.cfg.ID(), Country: g.cfg.Country, AgencyCode: g.cfg.AgencyCode,
 		Officers: g.register, Agreements: g.agreements, Directory: g.directory, Policy: rules, Shared: shared,
 		Internal: g.internal, Store: g.store, Library: g.library, Sealer: sealer{recipient}, StatementKey: g.statement.Key(),
-		Pseudonym: g.Pseudonym, Now: g.now, Logger: g.log,
+		Pseudonym: g.Pseudonym, Now: g.now, Notify: told, Logger: g.log,
 	})
 	started := &entry.Entry{Kind: entry.KindStarted, Time: g.now().UnixMilli(), Holder: g.cfg.ID(),
 		Protocol: query.Protocol, Bundle: g.engine.BundleDigest()}

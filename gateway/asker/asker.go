@@ -114,7 +114,8 @@ type Config struct {
 	StatementKey ed25519.PrivateKey
 	Pseudonym    func(id string) [16]byte // of officers and units, erasable
 	Now          func() time.Time
-	Logger       *slog.Logger // nil discards
+	Notify       func(*entry.Entry) // told of notices after they are in the internal log; must not wait; may be nil
+	Logger       *slog.Logger       // nil discards
 }
 
 // An Asker asks neighbours on behalf of our officers. Its methods may be called

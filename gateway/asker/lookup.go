@@ -10,6 +10,7 @@ import (
 
 	"github.com/passerelle/passerelle/gateway/agreement"
 	"github.com/passerelle/passerelle/gateway/audit/entry"
+	"github.com/passerelle/passerelle/gateway/budget"
 	"github.com/passerelle/passerelle/gateway/facts"
 	"github.com/passerelle/passerelle/gateway/internal/together"
 	"github.com/passerelle/passerelle/gateway/officer"
@@ -91,16 +92,21 @@ func (a *Asker) Ask(ctx context.Context, caller string, ask *Ask, signature []by
 		}
 	})
 	var intents []store.Intent
+	var asked []*run // those of intents
 	for i := range targets {
 		if result.Targets[i].Refusal == nil {
-			intents = append(intents, runs[i].row)
+			intents, asked = append(intents, runs[i].row), append(asked, runs[i])
 		}
 	}
-	switch err := a.Store.PutRequest(ctx, store.Request{ID: ask.Request, Digest: a.kept(digest), Created: began}, intents...); {
+	used, err := a.Store.PutRequest(ctx, store.Request{ID: ask.Request, Digest: a.kept(digest), Created: began}, intents...)
+	switch {
 	case errors.Is(err, store.ErrRequestReused):
 		return nil, query.Refuse(query.QueryIDReused, err)
 	case err != nil:
 		return nil, query.Refuse(query.StorageUnavailable, err)
+	}
+	for i, r := range asked {
+		r.crossed = budget.Crossed(r.charges, used[i])
 	}
 
 	// 3 to 8

@@ -13,6 +13,7 @@ import (
 	"github.com/passerelle/passerelle/gateway/agreement"
 	"github.com/passerelle/passerelle/gateway/audit"
 	"github.com/passerelle/passerelle/gateway/audit/entry"
+	"github.com/passerelle/passerelle/gateway/budget"
 	"github.com/passerelle/passerelle/gateway/facts"
 	"github.com/passerelle/passerelle/gateway/internal/together"
 	"github.com/passerelle/passerelle/gateway/officer"
@@ -58,6 +59,8 @@ type run struct {
 	entry    *entry.Entry    // of the intent
 	leaf     [32]byte        // its hash
 	row      store.Intent    // what must be durable before it
+	charges  []budget.Charge // what the holder will charge
+	crossed  []budget.Threshold
 	intent   audit.Position  // of the intent entry in our shared log
 	sealed   [32]byte        // SHA-256 of the sealed content
 	request  *query.Request  // from step 3 on, and its batches from step 4 on
@@ -96,7 +99,11 @@ func (a *Asker) query(ctx context.Context, r *run) (TargetResult, []Candidate) {
 	result := r.result()
 
 	// 3
-	if refusal := a.logIntent(ctx, r); refusal != nil {
+	refusal := a.notify(ctx, r)
+	if refusal == nil {
+		refusal = a.logIntent(ctx, r)
+	}
+	if refusal != nil {
 		result.RefusedHere, result.Refusal = true, refusal
 		return result, nil
 	}
@@ -355,6 +362,12 @@ func (a *Asker) sealIntent(r *run) *query.Refusal {
 	}
 	a.header(r, leaf)
 
+	// A use that no budget covers is refused by the holder.
+	r.charges, _ = budget.Plan(limits(r.t.agreement, r.t.collection.Name), a.use(r), r.began)
+	counts := make([]store.Count, len(r.charges))
+	for i, c := range r.charges {
+		counts[i] = store.Count{Counter: c.Counter, Amount: c.Amount, Until: c.Until}
+	}
 	retention := r.t.agreement.RetentionDays
 	officer, unit := a.Pseudonym(r.who.ID), a.Pseudonym("unit/"+r.who.Unit)
 	r.entry, r.leaf = e, leaf
@@ -369,6 +382,46 @@ func (a *Asker) sealIntent(r *run) *query.Refusal {
 			Expires: r.began.AddDate(0, 0, retention.InputDays)},
 		Sealed: &store.SealedContent{Hash: r.sealed, Content: ciphertext,
 			Expires: r.began.AddDate(0, 0, retention.WithoutCandidate)},
+		Counts: counts,
+	}
+	return nil
+}
+
+// use returns what r uses of the budgets of its agreement, as the holder sees it.
+func (a *Asker) use(r *run) budget.Use {
+	u := budget.Use{Agreement: r.t.agreement.ID, Peer: a.TrustDomain, Collection: r.t.collection.Name, Purpose: r.ask.Purpose,
+		Unit: a.Pseudonym("unit/" + r.who.Unit), Elements: make(map[string]int64)}
+	for _, class := range r.t.list.Classes {
+		u.Elements[class.Name] = int64(query.PadItems(len(r.items)))
+	}
+	return u
+}
+
+// limits returns the budgets of an agreement for one collection.
+func limits(g *agreement.Agreement, collection string) []budget.Limit {
+	var out []budget.Limit
+	for _, b := range g.BudgetsOf(collection) {
+		out = append(out, budget.Limit(b))
+	}
+	return out
+}
+
+// notify tells our auditors that r takes a budget of the agreement past a mark of
+// RU-11, with an entry of the internal log and by Config.Notify. The holder's
+// auditors are told by its own gateway. What we count may be more than what it counts:
+// a query that did not reach it counts here.
+func (a *Asker) notify(ctx context.Context, r *run) *query.Refusal {
+	for _, mark := range r.crossed {
+		e := &entry.Entry{Kind: entry.KindBudgetNotice, Time: a.Now().UnixMilli(), Query: r.id, Direction: entry.DirectionAsked,
+			Asker: a.Gateway, Holder: r.t.gateway, Agreement: r.t.agreement.ID,
+			Purpose: facts.KnownPurpose(r.t.agreement, r.ask.Purpose), Collection: r.t.collection.Name, Reason: mark.Code()}
+		if _, err := a.Internal.Append(context.WithoutCancel(ctx), e); err != nil {
+			return query.Refuse(query.AuditUnavailable, err)
+		}
+		a.log.WarnContext(ctx, "budget mark passed", "peer", r.t.holder, "agreement", r.t.agreement.ID, "reason", e.Reason)
+		if a.Notify != nil {
+			a.Notify(e)
+		}
 	}
 	return nil
 }

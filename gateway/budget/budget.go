@@ -26,8 +26,9 @@
 // [Plan] is a pure function from limits and a use to charges. The charges of one
 // query are made in one durable transaction, all or none, before anything is
 // computed; that transaction is the store's (store.BeginQuery), and a
-// [Charge] has the fields of a store.Charge. Afterwards [Notices] says whether the
-// auditors of both sides are to be told (RU-11).
+// [Charge] has the fields of a store.Charge. Afterwards [Crossed] says whether the
+// auditors are to be told (RU-11). The asker's gateway counts what it asks by the same
+// plan, and enforces nothing: its auditors are told too.
 //
 // Counter names hold codes and a pseudonym of the unit, no content. All functions
 // may be called concurrently.
@@ -175,12 +176,37 @@ const (
 	Exhausted Threshold = 100
 )
 
-// Notices returns which thresholds a counter crossed when it rose from before to
+// Code returns the code of a notice about t, as entries and commands have it.
+func (t Threshold) Code() string {
+	if t == Exhausted {
+		return "BUDGET_EXHAUSTED"
+	}
+	return "BUDGET_WARNING"
+}
+
+// Crossed returns the thresholds that a use took its counters past, each once,
+// ascending: used are the counters after the charges, in their order. More than one
+// counter may cross a threshold at a time, such as that of the minute and that of the
+// day; auditors are told once.
+func Crossed(charges []Charge, used []int64) []Threshold {
+	var crossed []Threshold
+	for i, c := range charges {
+		for _, t := range passed(used[i]-c.Amount, used[i], c.Limit) {
+			if !slices.Contains(crossed, t) {
+				crossed = append(crossed, t)
+			}
+		}
+	}
+	slices.Sort(crossed)
+	return crossed
+}
+
+// passed returns which thresholds a counter crossed when it rose from before to
 // after, ascending. Each is crossed once per window, because counters only rise.
 //
 // A use that is refused for its budget does not change the counter, and so crosses
 // nothing; the refusal itself is the notice.
-func Notices(before, after, limit int64) []Threshold {
+func passed(before, after, limit int64) []Threshold {
 	if limit <= 0 {
 		return nil
 	}

@@ -109,7 +109,9 @@ func TestPlanRefuses(t *testing.T) {
 	}
 }
 
-func TestNotices(t *testing.T) {
+// TestCrossed checks which thresholds one counter crosses, and that two counters count
+// once.
+func TestCrossed(t *testing.T) {
 	t.Parallel()
 	w, e := budget.Warning, budget.Exhausted
 	tests := []struct {
@@ -129,8 +131,16 @@ func TestNotices(t *testing.T) {
 		{0, math.MaxInt64, math.MaxInt64, []budget.Threshold{w, e}},
 	}
 	for _, tt := range tests {
-		if got := budget.Notices(tt.before, tt.after, tt.limit); !reflect.DeepEqual(got, tt.want) {
-			t.Errorf("Notices(%d, %d, %d) = %v, want %v", tt.before, tt.after, tt.limit, got, tt.want)
+		charge := budget.Charge{Amount: tt.after - tt.before, Limit: tt.limit}
+		if got := budget.Crossed([]budget.Charge{charge, charge}, []int64{tt.after, tt.after}); !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("Crossed(from %d to %d of %d) = %v, want %v", tt.before, tt.after, tt.limit, got, tt.want)
 		}
+	}
+	two := []budget.Charge{{Amount: 1, Limit: 100}, {Amount: 1, Limit: 10}}
+	if got := budget.Crossed(two, []int64{80, 10}); !reflect.DeepEqual(got, []budget.Threshold{w, e}) {
+		t.Errorf("Crossed by two counters = %v, want %v", got, []budget.Threshold{w, e})
+	}
+	if w.Code() != "BUDGET_WARNING" || e.Code() != "BUDGET_EXHAUSTED" {
+		t.Errorf("codes %s and %s", w.Code(), e.Code())
 	}
 }

@@ -30,7 +30,7 @@ type run struct {
 	now        time.Time
 	agreement  *agreement.Agreement
 	collection *agreement.Collection
-	charges    []store.Charge
+	charges    []budget.Charge
 	input      *store.PolicyInput
 	decision   policy.Decision
 	leaf       store.Leaf // of the decision entry
@@ -195,7 +195,7 @@ func (h *Holder) decide(ctx context.Context, r *run) error {
 		if err != nil {
 			return query.Refuse(query.StorageUnavailable, err)
 		}
-		r.charges = append(r.charges, store.Charge(c))
+		r.charges = append(r.charges, c)
 		scope, _, _ := strings.Cut(c.Counter, "/")
 		budgets = append(budgets, policy.Budget{Scope: scope, Used: used, Requested: c.Amount, Limit: c.Limit,
 			ResetsIn: int64(c.Until.Sub(r.now) / time.Second)})
@@ -266,8 +266,12 @@ func (r *run) key() store.QueryKey {
 // digest, or a refusal, or neither: then the query is ours to answer, charged,
 // and remembered as pending.
 func (h *Holder) begin(ctx context.Context, r *run) (*query.Answer, error) {
+	charges := make([]store.Charge, len(r.charges))
+	for i, c := range r.charges {
+		charges[i] = store.Charge(c)
+	}
 	state, err := h.Store.BeginQuery(ctx, store.Begin{QueryKey: r.key(), RequestDigest: r.digest, Time: r.now,
-		Charges: r.charges, PolicyInput: r.input})
+		Charges: charges, PolicyInput: r.input})
 	switch {
 	case errors.Is(err, store.ErrQueryIDReused):
 		return nil, h.refuse(ctx, r, query.Refuse(query.QueryIDReused, err))
@@ -287,25 +291,23 @@ func (h *Holder) begin(ctx context.Context, r *run) (*query.Answer, error) {
 }
 
 // notify tells our auditors that the query took a budget past a mark of RU-11:
-// with an entry of the internal log, once for each mark and window. The asker's
-// auditors are told by its own gateway, from the refusals it gets.
+// with an entry of the internal log, and by Config.Notify. The asker's auditors are
+// told by its own gateway, which counts too.
 func (h *Holder) notify(ctx context.Context, r *run, used []int64) error {
-	for i, c := range r.charges {
-		for _, mark := range budget.Notices(used[i]-c.Amount, used[i], c.Limit) {
-			e := &entry.Entry{Kind: entry.KindBudgetNotice, Time: h.Now().UnixMilli(), Query: r.req.ID,
-				Direction: entry.DirectionAnswered, Asker: r.caller.Gateway, Holder: h.Gateway, Agreement: r.agreement.ID,
-				Purpose: r.req.Facts.Purpose, Collection: r.collection.Name, Reason: notices[mark]}
-			if _, err := h.Internal.Append(ctx, e); err != nil {
-				return h.fail(ctx, r, query.Refuse(query.AuditUnavailable, err))
-			}
-			h.log.WarnContext(ctx, "budget mark passed", "peer", r.caller.TrustDomain, "agreement", r.agreement.ID, "reason", notices[mark])
+	for _, mark := range budget.Crossed(r.charges, used) {
+		e := &entry.Entry{Kind: entry.KindBudgetNotice, Time: h.Now().UnixMilli(), Query: r.req.ID,
+			Direction: entry.DirectionAnswered, Asker: r.caller.Gateway, Holder: h.Gateway, Agreement: r.agreement.ID,
+			Purpose: r.req.Facts.Purpose, Collection: r.collection.Name, Reason: mark.Code()}
+		if _, err := h.Internal.Append(ctx, e); err != nil {
+			return h.fail(ctx, r, query.Refuse(query.AuditUnavailable, err))
+		}
+		h.log.WarnContext(ctx, "budget mark passed", "peer", r.caller.TrustDomain, "agreement", r.agreement.ID, "reason", e.Reason)
+		if h.Notify != nil {
+			h.Notify(e)
 		}
 	}
 	return nil
 }
-
-// notices are the reasons of the entries about budgets.
-var notices = map[budget.Threshold]string{budget.Warning: "BUDGET_WARNING", budget.Exhausted: "BUDGET_EXHAUSTED"}
 
 // known returns what an earlier call with the same id and digest got, or a
 // refusal if the id was used with another digest, or neither.

@@ -98,7 +98,7 @@ type Policy interface {
 	BundleDigest() [32]byte
 }
 
-// Config is what a [Holder] is made of. All of it is required but Logger.
+// Config is what a [Holder] is made of. All of it is required but Notify and Logger.
 type Config struct {
 	TrustDomain  string // ours
 	Gateway      string // our SPIFFE ID
@@ -113,7 +113,8 @@ type Config struct {
 	Keys         Keys
 	StatementKey ed25519.PrivateKey
 	Now          func() time.Time
-	Logger       *slog.Logger // nil discards
+	Notify       func(*entry.Entry) // told of notices after they are in the internal log; must not wait
+	Logger       *slog.Logger       // nil discards
 }
 
 // A Holder answers queries and publishes tag sets. Its methods may be called

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -74,13 +75,23 @@ type Intent struct {
 	PolicyInput *PolicyInput
 	Sealed      *SealedContent
 	Leaves      []Leaf
+	Counts      []Count
+}
+
+// A Count adds to one counter of our own asks, without a limit: it is the holder who
+// enforces the budget.
+type Count struct {
+	Counter string
+	Amount  int64
+	Until   time.Time // the counter may be deleted after it; zero for never
 }
 
 // PutRequest stores an officer's request and the queries it fans out into, in one
-// transaction. It returns an error wrapping [ErrRequestReused] if the request is
-// known, and [ErrExists] if a query is.
-func (s *Store) PutRequest(ctx context.Context, r Request, intents ...Intent) error {
-	return s.gateway.write(ctx, "putting a request", func(t *tx) error {
+// transaction, and returns the counters of each query after its counts, in order. It
+// returns an error wrapping [ErrRequestReused] if the request is known, and
+// [ErrExists] if a query is.
+func (s *Store) PutRequest(ctx context.Context, r Request, intents ...Intent) (used [][]int64, err error) {
+	err = s.gateway.write(ctx, "putting a request", func(t *tx) error {
 		n, err := t.changed("INSERT INTO requests (id, digest, created) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING",
 			r.ID[:], r.Digest[:], millis(r.Created))
 		if err != nil {
@@ -89,8 +100,31 @@ func (s *Store) PutRequest(ctx context.Context, r Request, intents ...Intent) er
 		if n == 0 {
 			return ErrRequestReused
 		}
-		return t.putAsks(intents)
+		if err := t.putAsks(intents); err != nil {
+			return err
+		}
+		used, err = t.count(intents)
+		return err
 	})
+	if err != nil {
+		return nil, err
+	}
+	return used, nil
+}
+
+// count adds the counts of intents and returns the counters after them.
+func (t *tx) count(intents []Intent) ([][]int64, error) {
+	used := make([][]int64, len(intents))
+	for i := range intents {
+		for _, c := range intents[i].Counts {
+			n, err := t.charge(Charge{Counter: c.Counter, Amount: c.Amount, Limit: math.MaxInt64, Until: c.Until})
+			if err != nil {
+				return nil, err
+			}
+			used[i] = append(used[i], n)
+		}
+	}
+	return used, nil
 }
 
 // PutAsk stores queries of a request that is known already, or of none.

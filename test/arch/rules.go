@@ -50,7 +50,7 @@ var House = Rules{
 			"crypto/oprf", "crypto/psi", "crypto/fuzzy", "crypto/sealed", "crypto/keys",
 			"policy", "proto",
 			"gateway/record", "gateway/agreement", "gateway/officer", "gateway/peer", "gateway/query",
-			"gateway/audit/entry", "gateway/internal/telemetry", "gateway/internal/together",
+			"gateway/audit/entry", "gateway/internal/notify", "gateway/internal/telemetry", "gateway/internal/together",
 		},
 		// examples/fiction makes records for the demo, the benchmark and tests
 		{"gateway/ingest", "gateway/store", "gateway/audit", "gateway/budget", "gateway/facts", "examples/fiction"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -342,27 +343,38 @@ func TestRetry(t *testing.T) {
 	}
 }
 
-// TestBudgetNotices uses a budget up: the holder's auditors are told at 80 % and at
-// 100 %, once each, and the query after that is refused by rule RU-11.
+// TestBudgetNotices uses a budget up: the auditors of both sides are told at 80 % and
+// at 100 %, once each, in the internal log and by the operator's command, and the query
+// after that is refused by rule RU-11.
 func TestBudgetNotices(t *testing.T) {
 	t.Parallel()
 	a, b := pair(t, 3, func(g *agreement.Agreement) { g.Budgets[0].PerDay, g.Budgets[0].Burst = 20, 20 })
-	from := b.internal.Size()
+	from := map[*country]uint64{a: a.internal.Size(), b: b.internal.Size()}
+	told := map[*country]*sync.Map{a: {}, b: {}}
+	a.asker.Notify = func(e *entry.Entry) { told[a].Store(e.Reason, e.Direction) }
+	b.holder.Notify = func(e *entry.Entry) { told[b].Store(e.Reason, e.Direction) }
 	for i := range 5 {
 		if r, err := a.ask(t, nil, traveller(1)); err != nil || r.Targets[0].Refusal != nil {
 			t.Fatalf("query %d: %v, %v", i, r, err)
 		}
 	}
-	reasons := make(map[string]int)
-	for e, err := range b.internal.Entries(t.Context(), from, b.internal.Size()) {
-		if err != nil {
-			t.Fatal(err)
+	for c, direction := range map[*country]entry.Direction{a: entry.DirectionAsked, b: entry.DirectionAnswered} {
+		var reasons []string
+		for e, err := range c.internal.Entries(t.Context(), from[c], c.internal.Size()) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Entry.Kind != entry.KindBudgetNotice {
+				continue
+			}
+			reasons = append(reasons, e.Entry.Reason)
+			if got, ok := told[c].Load(e.Entry.Reason); !ok || got != direction || e.Entry.Direction != direction {
+				t.Errorf("%v: %s of direction %v was told as %v", direction, e.Entry.Reason, e.Entry.Direction, got)
+			}
 		}
-		reasons[e.Entry.Reason]++
-	}
-	// One for the day and one for the minute.
-	if reasons["BUDGET_WARNING"] != 2 || reasons["BUDGET_EXHAUSTED"] != 2 || len(reasons) != 2 {
-		t.Errorf("notices %v, want two warnings and two of exhaustion", reasons)
+		if got, want := fmt.Sprint(reasons), "[BUDGET_WARNING BUDGET_EXHAUSTED]"; got != want {
+			t.Errorf("%v: notices %s, want %s", direction, got, want)
+		}
 	}
 	r, err := a.ask(t, nil, traveller(1))
 	refusal := want(t, r, err, query.BudgetExhausted, false)

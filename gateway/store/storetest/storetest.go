@@ -546,8 +546,11 @@ func testAsks(t *testing.T, s *store.Store) {
 	r := store.Request{ID: id(1000), Digest: hash("signed"), Created: Noon}
 	other := ask(2)
 	other.Holder, other.Kind, other.Officer = "c.example", "set", "beef"
-	ok(t, s.PutRequest(ctx, r, store.Intent{Ask: ask(1), PolicyInput: &input, Sealed: &content, Leaves: []store.Leaf{leaf}},
-		store.Intent{Ask: other}))
+	counts := []store.Count{{Counter: "asked day", Amount: 4}, {Counter: "asked minute", Amount: 4, Until: Noon}}
+	used, err := s.PutRequest(ctx, r, store.Intent{Ask: ask(1), PolicyInput: &input, Sealed: &content, Leaves: []store.Leaf{leaf},
+		Counts: counts}, store.Intent{Ask: other, Counts: counts[:1]})
+	ok(t, err)
+	same(t, "counters", used, [][]int64{{4, 4}, {8}})
 
 	got, err := s.Ask(ctx, id(1))
 	ok(t, err)
@@ -569,11 +572,16 @@ func testAsks(t *testing.T, s *store.Store) {
 	_, err = s.PolicyInput(ctx, input.Digest)
 	ok(t, err)
 
-	is(t, "same request", s.PutRequest(ctx, r, store.Intent{Ask: ask(3)}), store.ErrRequestReused)
+	_, err = s.PutRequest(ctx, r, store.Intent{Ask: ask(3), Counts: counts})
+	is(t, "same request", err, store.ErrRequestReused)
 	_, err = s.Ask(ctx, id(3))
 	is(t, "ask of a refused request", err, store.ErrNotFound)
 	r.ID = id(1001)
-	is(t, "same query", s.PutRequest(ctx, r, store.Intent{Ask: ask(4)}, store.Intent{Ask: ask(1)}), store.ErrExists)
+	_, err = s.PutRequest(ctx, r, store.Intent{Ask: ask(4), Counts: counts}, store.Intent{Ask: ask(1)})
+	is(t, "same query", err, store.ErrExists)
+	n, err := s.BudgetUsed(ctx, "asked day")
+	ok(t, err)
+	same(t, "counted only what was stored", n, int64(8))
 	_, err = s.Request(ctx, id(1001))
 	is(t, "request with a known query", err, store.ErrNotFound)
 	_, err = s.Ask(ctx, id(99))
