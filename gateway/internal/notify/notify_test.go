@@ -33,19 +33,10 @@ func (b *buffer) String() string {
 	return b.b.String()
 }
 
-// script writes an executable shell script and returns its path.
-func script(t *testing.T, text string) string {
+// newRunner returns a Runner of a shell script with arguments.
+func newRunner(t *testing.T, log *buffer, script string, args ...string) *notify.Runner {
 	t.Helper()
-	name := filepath.Join(t.TempDir(), "command")
-	if err := os.WriteFile(name, []byte("#!/bin/sh\n"+text+"\n"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	return name
-}
-
-func newRunner(t *testing.T, log *buffer, command ...string) *notify.Runner {
-	t.Helper()
-	r, err := notify.New(command, slog.New(slog.NewTextHandler(log, nil)))
+	r, err := notify.New(append([]string{"/bin/sh", "-c", script, "sh"}, args...), slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +47,7 @@ func TestNotify(t *testing.T) {
 	t.Parallel()
 	out := filepath.Join(t.TempDir(), "out")
 	var log buffer
-	r := newRunner(t, &log, script(t, `cat >> "$1"`), out)
+	r := newRunner(t, &log, `cat >> "$1"`, out)
 	n := notify.Notice{Time: time.Date(2026, 11, 22, 13, 0, 0, 0, time.FixedZone("", 3600)), Gateway: "spiffe://border.utopia.example/gateway/main",
 		Kind: "budget_notice", Reason: "BUDGET_WARNING", Direction: "answered", Peer: "border.valdera.example",
 		Agreement: "uto-val-1", Collection: "watchlist"}
@@ -86,7 +77,7 @@ func TestFailure(t *testing.T) {
 	t.Parallel()
 	out := filepath.Join(t.TempDir(), "out")
 	var log buffer
-	r := newRunner(t, &log, script(t, `echo x >> "$1"; echo no mail server; yes | head -c 100000; exit 3`), out)
+	r := newRunner(t, &log, `echo x >> "$1"; echo no mail server; yes | head -c 100000; exit 3`, out)
 	for range 3 {
 		r.Notify(notify.Notice{Reason: "BUDGET_WARNING"})
 	}
@@ -107,7 +98,7 @@ func TestHang(t *testing.T) {
 	t.Parallel()
 	var log buffer
 	started := filepath.Join(t.TempDir(), "started")
-	r := newRunner(t, &log, script(t, `echo >> "$1"; sleep 600`), started)
+	r := newRunner(t, &log, `echo >> "$1"; sleep 600`, started)
 	r.Notify(notify.Notice{})
 	for { // until it hangs: the queue is empty then
 		if _, err := os.Stat(started); err == nil {
