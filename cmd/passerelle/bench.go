@@ -46,6 +46,7 @@ func (a *app) benchCommand() *cobra.Command {
 type benchFlags struct {
 	records, items, lookups int
 	classes, dir, profile   string
+	enumerate               enumerateFlags
 }
 
 func (a *app) benchIdentityCommand() *cobra.Command {
@@ -58,11 +59,19 @@ func (a *app) benchIdentityCommand() *cobra.Command {
 			"person with 4 keys, of whom every second is on the list, and once about a whole manifest of --items keys.\n\n" +
 			"What a query is made of is measured in the same run: group operations on one thread, durable log entries and\n" +
 			"database commits by one writer in the same folder. Times are medians. Other programs on the machine change all\n" +
-			"of them; the ratios change less.",
+			"of them; the ratios change less.\n\n" +
+			"With --enumerate nothing is measured. It computes, for each class of keys, which part of the listed people an asker\n" +
+			"finds that spends the whole budget of an epoch on the likeliest keys, and how large a budget stays within the bound\n" +
+			"of the agreement. Half of the people of --population are what the asker knows of names and years, the other half is\n" +
+			"who is listed. A country that knows names better finds more: give a large file, of your own travellers.",
 		Example: "  passerelle bench identity --records 100000 --items 1024\n" +
-			"  passerelle bench identity --records 1000000 --items 4096 --json",
+			"  passerelle bench identity --records 1000000 --items 4096 --json\n" +
+			"  passerelle bench identity --enumerate --population travellers.csv --per-day 5000",
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.enumerate.on {
+				return a.enumerate(cmd.Context(), &f.enumerate)
+			}
 			switch {
 			case f.records < 100 || f.records > 10_000_000:
 				return usagef("--records %d: want 100 to 10000000", f.records)
@@ -83,6 +92,7 @@ func (a *app) benchIdentityCommand() *cobra.Command {
 	s.IntVar(&f.lookups, "lookups", 200, "lookups to measure")
 	s.StringVar(&f.classes, "classes", "exact", "key classes: exact")
 	s.StringVar(&f.dir, "dir", "", "folder to work in, which must be empty; its disk is measured (default: a temporary one)")
+	f.enumerate.add(s)
 	s.StringVar(&f.profile, "cpuprofile", "", "write a processor profile of the lookups to this file, for go tool pprof")
 	return c
 }

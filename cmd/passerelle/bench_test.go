@@ -46,11 +46,43 @@ func TestBenchIdentity(t *testing.T) {
 func TestBenchIdentityUsage(t *testing.T) {
 	t.Parallel()
 	for _, args := range []string{"", "identity --records 99", "identity --items 5", "identity --items 40004", "identity --lookups 1",
-		"identity --classes names", "identity --dir ..", "identity extra"} {
+		"identity --classes names", "identity --dir ..", "identity extra", "identity --enumerate --per-day 0",
+		"identity --enumerate --days 400", "identity --enumerate --documents -1", "identity --enumerate --bound-ppm 0"} {
 		var stdout, stderr bytes.Buffer
 		line := append([]string{"bench"}, strings.Fields(args)...)
 		if code := run(t.Context(), line, strings.NewReader(""), &stdout, &stderr); code != exitUsage {
 			t.Errorf("passerelle %s: exit code %d, want %d", strings.Join(line, " "), code, exitUsage)
 		}
+	}
+}
+
+// TestBenchEnumerate runs the computation with generated people and with too few.
+func TestBenchEnumerate(t *testing.T) {
+	t.Parallel()
+	var stdout, stderr bytes.Buffer
+	args := []string{"bench", "identity", "--enumerate", "--json"}
+	if code := run(t.Context(), args, strings.NewReader(""), &stdout, &stderr); code != exitDone {
+		t.Fatalf("exit code %d: %s", code, &stderr)
+	}
+	var report struct {
+		Generated bool
+		Classes   []struct {
+			Class    string
+			FoundPPM float64 `json:"found_ppm"`
+			Within   bool    `json:"within_bound"`
+		}
+	}
+	if err := json.Unmarshal(stdout.Bytes(), &report); err != nil || !report.Generated || len(report.Classes) != keysPerPerson {
+		t.Fatalf("stdout %q: %v", &stdout, err)
+	}
+	// 6,000,000 guesses at 10,000,000 numbers.
+	if c := report.Classes[0]; c.Class != "doc" || c.FoundPPM != 600_000 || c.Within {
+		t.Errorf("documents: %+v, want 600000 ppm, which is not within the bound", c)
+	}
+	stdout.Reset()
+	args = append(args, "--population", "-")
+	if code := run(t.Context(), args, strings.NewReader("name,dob\nAna Lee,1990-01-01\n"), &stdout, &stderr); code != exitUsage ||
+		!strings.Contains(stdout.String()+stderr.String(), "too few people") {
+		t.Errorf("with one person: exit code %d: %s%s", code, &stdout, &stderr)
 	}
 }
