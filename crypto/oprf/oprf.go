@@ -138,10 +138,10 @@ func checkInfo(info []byte) error {
 	return nil
 }
 
-// parallel calls f for each index below n, on as many goroutines as may run, if
-// each has at least share indexes to do. Callers choose share for some tens of
-// microseconds. A batch of one stays on this goroutine: a lookup is several such
-// batches at once.
+// parallel calls f for each index below n, on as many goroutines as may run, this
+// one among them, if each has at least share indexes to do. Callers choose share
+// for some tens of microseconds. A batch of one stays on this goroutine, because
+// a lookup is several such batches at once.
 func parallel(n, share int, f func(i int)) {
 	workers := min(runtime.GOMAXPROCS(0), n/share)
 	if workers < 2 {
@@ -151,20 +151,22 @@ func parallel(n, share int, f func(i int)) {
 		return
 	}
 	var next atomic.Int64
-	var wg sync.WaitGroup
 	step := max(1, n/(8*workers))
-	for range workers {
-		wg.Go(func() {
-			for {
-				end := int(next.Add(int64(step)))
-				if end-step >= n {
-					return
-				}
-				for i := end - step; i < min(end, n); i++ {
-					f(i)
-				}
+	work := func() {
+		for {
+			end := int(next.Add(int64(step)))
+			if end-step >= n {
+				return
 			}
-		})
+			for i := end - step; i < min(end, n); i++ {
+				f(i)
+			}
+		}
 	}
+	var wg sync.WaitGroup
+	for range workers - 1 {
+		wg.Go(work)
+	}
+	work()
 	wg.Wait()
 }
