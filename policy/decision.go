@@ -297,7 +297,7 @@ func (r *reader) text(what string, v any) string {
 	if !ok || s == "" {
 		r.wrong(what + " is not text")
 	}
-	return s
+	return strings.Clone(s) // it may be a part of the whole input
 }
 
 // number returns v, which must be a whole number that is not negative.

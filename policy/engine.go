@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -14,6 +13,7 @@ import (
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/metrics"
 	"github.com/open-policy-agent/opa/v1/rego"
 	"github.com/open-policy-agent/opa/v1/topdown"
 )
@@ -135,11 +135,7 @@ func (p *program) decide(ctx context.Context, door Door, stored []byte, digest [
 	if p.rules == nil {
 		return deny, fmt.Errorf("%w: no bundle is active", ErrUndefined)
 	}
-	// The parser of OPA stops at the end of the first value.
-	if !json.Valid(stored) {
-		return deny, fmt.Errorf("%w: it is not JSON", ErrInput)
-	}
-	value, err := ast.ValueFromReader(bytes.NewReader(stored))
+	value, err := parseValue(stored)
 	if err != nil {
 		return deny, fmt.Errorf("%w: it is not JSON for rules", ErrInput)
 	}
@@ -153,9 +149,12 @@ func (p *program) decide(ctx context.Context, door Door, stored []byte, digest [
 		return deny, fmt.Errorf("%w: it has two doors", ErrInput)
 	}
 
-	limited, cancel := context.WithTimeout(ctx, evalTimeout)
-	defer cancel()
-	rs, err := p.query.Eval(limited, rego.EvalParsedInput(value))
+	// OPA would start a goroutine for each decision, to wait for the end of ctx.
+	cancel := topdown.NewCancel()
+	defer context.AfterFunc(ctx, cancel.Cancel)()
+	defer time.AfterFunc(evalTimeout, cancel.Cancel).Stop()
+	growStack(0)
+	rs, err := p.query.Eval(ctx, rego.EvalParsedInput(value), rego.EvalExternalCancel(cancel), rego.EvalMetrics(metrics.NoOp()))
 	if err != nil {
 		return deny, evalError(ctx, "evaluating", err)
 	}
@@ -168,6 +167,24 @@ func (p *program) decide(ctx context.Context, door Door, stored []byte, digest [
 	}
 	d.bundle, d.input = p.digest, digest
 	return d, nil
+}
+
+// growStack makes the stack of the goroutine large enough for an evaluation, which
+// needs between 64 and 128 KiB of it. Most callers are on a new goroutine with a
+// few KiB: there the recursion of OPA would double the stack again and again, and
+// copy at each step all that is on it. A frame of the final size grows an almost
+// empty stack, once. The frame is not used, with an argument of 0 not even cleared.
+//
+//go:noinline
+func growStack(n int) byte {
+	if n == 0 {
+		return 0
+	}
+	var frame [120 << 10]byte
+	for i := range frame {
+		frame[i] = byte(i)
+	}
+	return frame[n]
 }
 
 // regimes returns the regimes of the agreement in the facts.

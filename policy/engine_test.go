@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/passerelle/passerelle/policy"
 )
@@ -264,6 +265,27 @@ func TestDecideContext(t *testing.T) {
 	d, err := engine(t).Decide(ctx, askInput())
 	if err != nil && (!errors.Is(err, context.Canceled) || d.Allowed()) {
 		t.Errorf("Decide = %s, %v, want %v and a denial", encode(t, d), err, context.Canceled)
+	}
+}
+
+// TestDecideEnds gives the engine rules that take days: the end of the caller's
+// context ends them, and without one the engine does.
+func TestDecideEnds(t *testing.T) {
+	t.Parallel()
+	e, err := policy.NewUntested(t.Context(), load(t, few(t, map[string]string{
+		"main.rego": "package passerelle\n\nx := numbers.range(1, 100000)\n\n" +
+			"decision := count([1 | some i in x; some j in x; i + j < 0])\n", "fixtures_test.rego": "",
+	})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if d, err := e.Decide(ctx, askInput()); !errors.Is(err, context.DeadlineExceeded) || d.Allowed() || len(d.Denials()) == 0 {
+		t.Errorf("Decide = %s, %v, want %v and a denial", encode(t, d), err, context.DeadlineExceeded)
+	}
+	if d, err := e.Decide(context.Background(), askInput()); !errors.Is(err, policy.ErrUndefined) || d.Allowed() || len(d.Denials()) == 0 {
+		t.Errorf("Decide = %s, %v, want %v and a denial", encode(t, d), err, policy.ErrUndefined)
 	}
 }
 

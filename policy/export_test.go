@@ -1,6 +1,16 @@
 package policy
 
-import "context"
+import (
+	"context"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+)
+
+// ParseValue is parseValue, which gives no value with an error.
+func ParseValue(b []byte) (ast.Value, error) {
+	v, err := parseValue(b)
+	return v, err
+}
 
 // NewUntested returns an Engine with rules that compile and may fail their
 // tests, to see what becomes of decisions that no good bundle makes.
