@@ -313,3 +313,92 @@ func TestCheckReportsEverything(t *testing.T) {
 		t.Errorf("Test error = %v, want %v", err, policy.ErrBundle)
 	}
 }
+
+// TestFold adds rules that depend on facts in ways that are easy to overlook. Each
+// must see them, and rules that depend on none must keep their value and its type.
+func TestFold(t *testing.T) {
+	t.Parallel()
+	const text = `package passerelle.extra
+
+direct := input.door
+
+whole := input
+
+indirect := direct
+
+function(x) := concat(x, [input.door, ""])
+
+called := function("")
+
+through[name] := x if {
+	some name
+	x := data.passerelle.extra.by_name[name]
+}
+
+by_name.a := input.door
+
+by_name.b := "b"
+
+comprehension := {x | some x in [y | y := direct]}
+
+mocked := x if x := indirect with input as {"door": "mocked"}
+
+default fallback := "none"
+
+fallback := input.door
+
+first := 1 if input.none
+
+else := input.door
+
+fails := 1 / (count(constant) - 3)
+
+constant := {"c", "a", "b"}
+
+nested := {"of": constant, "list": [x | some x in constant], "number": 1e2}
+`
+	const main = `package passerelle
+
+decision := d if {
+	x := data.passerelle.extra
+	d := {
+		"allow": false, "approvals_needed": [], "obligations": [], "redactions": [], "limits": {}, "disclose_reason": true,
+		"rules": ["RU-01"],
+		"denials": [{"rule": "RU-01", "sentence": sprintf("%v", [[
+			x.direct, x.whole.door, x.indirect, x.called, x.through.a, x.comprehension, x.mocked, x.fallback, x.first,
+			is_set(x.constant), is_set(x.nested.of), x.nested,
+		]])}],
+	}
+}
+`
+	for _, fails := range []string{"", "fails := 1 / (count(constant) - 3)"} {
+		// Without the part that fails the sentence holds every value.
+		files := map[string]string{
+			"extra.rego": strings.Replace(text, "fails := 1 / (count(constant) - 3)", fails, 1),
+			"main.rego":  main, "fixtures_test.rego": "",
+		}
+		b := load(t, few(t, files))
+		e, err := policy.NewUntested(t.Context(), b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain, err := policy.NewPlain(t.Context(), b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, in := range passing() {
+			stored, _ := in.Stored()
+			got, err := e.Decide(t.Context(), in)
+			want, wantErr := plain.Decide(t.Context(), in.Door(), stored)
+			if fails != "" {
+				if !errors.Is(err, policy.ErrUndefined) || wantErr == nil {
+					t.Errorf("Decide error = %v, want %v as from %v", err, policy.ErrUndefined, wantErr)
+				}
+				continue
+			}
+			if err != nil || wantErr != nil || encode(t, got) != encode(t, want) || strings.Count(got.Denials()[0].Sentence, string(in.Door())) < 8 {
+				t.Errorf("Decide = %s, %v, want %s, %v", encode(t, got), err, encode(t, want), wantErr)
+			}
+		}
+	}
+}

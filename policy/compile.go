@@ -40,6 +40,9 @@ func capabilities() *ast.Capabilities {
 	return c
 }
 
+// decisionPath is the document that decides.
+const decisionPath = "data.passerelle.decision"
+
 // A program is a compiled bundle. It does not change, and may be used
 // concurrently.
 type program struct {
@@ -91,34 +94,41 @@ func compile(ctx context.Context, b Bundle) (*program, []Problem, error) {
 	}
 
 	p := &program{digest: b.digest, revision: b.Revision(), rules: rules, modules: production}
-	compiler, problems := newCompiler(production)
+	compiler, problems := newCompiler(production, true)
 	if len(problems) == 0 {
-		p.tests, problems = newCompiler(all)
+		p.tests, problems = newCompiler(all, true)
 	}
 	if len(problems) > 0 {
 		return nil, problems, nil
 	}
-	var err error
-	if p.query, err = prepare(ctx, compiler, "data.passerelle.decision"); err != nil {
+	problems, err := p.checkDoors(ctx, compiler)
+	if len(problems) > 0 || err != nil {
+		return nil, problems, err
+	}
+	folded, err := fold(ctx, compiler, production)
+	if err != nil {
+		return nil, nil, err
+	}
+	// Not strict: an import may be used only in what was folded.
+	if compiler, problems = newCompiler(folded, false); len(problems) > 0 {
+		return nil, problems, nil
+	}
+	if p.query, err = prepare(ctx, compiler, decisionPath); err != nil {
 		if ctx.Err() != nil {
 			return nil, nil, err
 		}
-		return nil, []Problem{{Message: "data.passerelle.decision is not a value"}}, nil
-	}
-	problems, err = p.checkDoors(ctx, compiler)
-	if len(problems) > 0 || err != nil {
-		return nil, problems, err
+		return nil, []Problem{{Message: decisionPath + " is not a value"}}, nil
 	}
 	return p, nil, nil
 }
 
-func newCompiler(modules map[string]*ast.Module) (*ast.Compiler, []Problem) {
+func newCompiler(modules map[string]*ast.Module, strict bool) (*ast.Compiler, []Problem) {
 	// The compiler rewrites what it is given.
 	own := make(map[string]*ast.Module, len(modules))
 	for name, m := range modules {
 		own[name] = m.Copy()
 	}
-	c := ast.NewCompiler().WithStrict(true).WithCapabilities(capabilities()).WithDefaultRegoVersion(ast.RegoV1).
+	c := ast.NewCompiler().WithStrict(strict).WithCapabilities(capabilities()).WithDefaultRegoVersion(ast.RegoV1).
 		WithEnablePrintStatements(true)
 	if c.Compile(own); c.Failed() {
 		return nil, located("", c.Errors)

@@ -145,7 +145,7 @@ func (p *program) decide(ctx context.Context, door Door, stored []byte, digest [
 	}
 	// The door is read from the front of the bytes; a second member of that name
 	// would win in the parsed value.
-	if facts.Get(ast.StringTerm("door")).Value.Compare(ast.String(door)) != 0 {
+	if d := facts.Get(ast.StringTerm("door")); d == nil || d.Value.Compare(ast.String(door)) != 0 {
 		return deny, fmt.Errorf("%w: it has two doors", ErrInput)
 	}
 

@@ -32,13 +32,13 @@ permanent := {"RU-01", "RU-23", "RU-40"}
 # entrypoint: true
 decision := {
 	"allow": allow,
-	"denials": [d | some d in denials],
-	"approvals_needed": [a | some a in approvals],
-	"obligations": [o | some o in obligations],
-	"redactions": [f | some f in redactions],
+	"denials": sort(denials),
+	"approvals_needed": sort(approvals),
+	"obligations": sort(obligations),
+	"redactions": sort(redactions),
 	"limits": limits,
 	"disclose_reason": disclose_reason,
-	"rules": [id | some id in deciding],
+	"rules": sort(deciding),
 }
 
 default decision := {
@@ -55,23 +55,30 @@ default decision := {
 default allow := false
 
 allow if {
-	count(permits) > 0
+	permitted
 	count(denials) == 0
 	count(approvals) == 0
 }
 
-switched_off contains id if {
-	some id in input.agreement.disabled_rules
-	not id in permanent
+# The rules that decide at each door.
+asked := {door: ids |
+	some door in {d | some d in data.passerelle.rules[_].doors}
+	ids := {id |
+		some id
+		door in data.passerelle.rules[id].doors
+	}
 }
 
-active contains id if {
-	some id
-	input.door in data.passerelle.rules[id].doors
-	not id in switched_off
-}
+switched_off := {id | some id in input.agreement.disabled_rules} - permanent
 
-permits contains id if {
+# Nobody, at a door that no rule knows.
+default active := set()
+
+active := asked[input.door] - switched_off
+
+default permitted := false
+
+permitted if {
 	some id in active
 	data.passerelle.rules[id].permit
 }
@@ -88,7 +95,7 @@ denials contains {
 	"sentence": "No sharing rule allows this. Ask your legal officer which agreement could cover it.",
 } if {
 	count(objections) == 0
-	count(permits) == 0
+	not permitted
 }
 
 approvals contains {"role": role, "rule": id} if {
@@ -97,16 +104,12 @@ approvals contains {"role": role, "rule": id} if {
 }
 
 # Who decided: those who denied or, if none did, everyone who was asked.
-deciding contains d.rule if some d in denials
-
-deciding contains id if {
+deciding := active if {
 	count(denials) == 0
-	some id in active
-}
+} else := {d.rule | some d in denials}
 
 obligations contains object.union(obligation, {"rule": id}) if {
-	some id in active
-	id in deciding
+	some id in deciding
 	some obligation in data.passerelle.rules[id].obligations
 }
 
@@ -115,13 +118,16 @@ redactions contains field if {
 	some field in data.passerelle.rules[id].redactions
 }
 
-limits[name] := max(values) if {
+wanted contains [name, n] if {
 	some id in active
-	some name, _ in data.passerelle.rules[id].limits
-	values := {n |
-		some other in active
-		n := data.passerelle.rules[other].limits[name]
-	}
+	some name, n in data.passerelle.rules[id].limits
+}
+
+limits[name] := max({n | some [name, n] in wanted}) if some [name, _] in wanted
+
+silent contains id if {
+	some id in active
+	data.passerelle.rules[id].withhold
 }
 
 # What is published to a neighbour is never explained to it.
@@ -129,7 +135,5 @@ default disclose_reason := false
 
 disclose_reason if {
 	input.door in {"ask", "answer", "disclose", "retain"}
-	every id in active {
-		not data.passerelle.rules[id].withhold
-	}
+	count(silent) == 0
 }
