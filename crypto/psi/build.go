@@ -54,7 +54,7 @@ type Params struct {
 
 // An entry is one tag of a set that is being built.
 type entry struct {
-	tag    [maxTagSize]byte
+	tag    tag
 	key    int32 // index of the key, -1 for a decoy
 	record int32
 	number uint8 // j
@@ -105,8 +105,9 @@ func build(ctx context.Context, server *oprf.Server, p Params, records []Record,
 	left := count
 	for left > 0 {
 		n := min(left, SegmentTags)
-		s := Segment{Coding: CodingPlain, Kind: KindBase, Count: uint32(n), Size: segmentSize(n, m.tagSize())}
-		rand.Read(s.Nonce[:]) // never fails, see its documentation
+		s := Segment{Coding: CodingRice, Kind: KindBase, Count: uint32(n)}
+		s.Size, _ = segmentSizes(n, m.restBits()) // until it is known
+		rand.Read(s.Nonce[:])                     // never fails, see its documentation
 		m.Segments = append(m.Segments, s)
 		left -= n
 	}
@@ -242,14 +243,12 @@ func split(ctx context.Context, workers, n, part int, f func(from, to int) error
 
 // tags returns the sorted entries of the set, decoys included.
 func tags(server *oprf.Server, m *Manifest, records []Record, groups [][]int32, outputs []oprf.Output) ([]entry, error) {
-	size, bits := m.tagSize(), int(m.TagBits)
+	var x expander
 	entries := make([]entry, 0, m.Count)
 	for i, g := range groups {
-		x := newOutputExpander(&outputs[i])
+		x.set(&outputs[i])
 		for j, r := range g {
-			e := entry{key: int32(i), record: r, number: uint8(j)}
-			x.tag(e.tag[:size], j, bits)
-			entries = append(entries, e)
+			entries = append(entries, entry{x.tag(j, m.Count, m.restBits()), int32(i), r, uint8(j)})
 		}
 	}
 	sortEntries(entries)
@@ -267,15 +266,12 @@ func tags(server *oprf.Server, m *Manifest, records []Record, groups [][]int32, 
 	if err != nil {
 		return nil, fmt.Errorf("psi: building: %w", err)
 	}
-	x := newOutputExpander(&seed)
-	taken := make(map[[maxTagSize]byte]bool)
+	x.set(&seed)
+	taken := make(map[tag]bool)
 	real := entries
 	for number := uint32(0); len(entries) < int(m.Count); number++ {
-		e := entry{key: -1}
-		x.decoy(e.tag[:size], number, bits)
-		_, found := slices.BinarySearchFunc(real, e.tag, func(e entry, tag [maxTagSize]byte) int {
-			return bytes.Compare(e.tag[:], tag[:])
-		})
+		e := entry{tag: x.decoy(number, m.Count, m.restBits()), key: -1}
+		_, found := slices.BinarySearchFunc(real, e.tag, func(e entry, t tag) int { return e.tag.compare(t) })
 		if found || taken[e.tag] {
 			continue
 		}
@@ -287,40 +283,34 @@ func tags(server *oprf.Server, m *Manifest, records []Record, groups [][]int32, 
 }
 
 func sortEntries(entries []entry) {
-	slices.SortFunc(entries, func(a, b entry) int { return bytes.Compare(a.tag[:], b.tag[:]) })
+	slices.SortFunc(entries, func(a, b entry) int { return a.tag.compare(b.tag) })
 }
 
 // write encodes the segments and completes the manifest.
 func write(ctx context.Context, m *Manifest, records []Record, entries []entry, outputs []oprf.Output,
 	workers, fp int) (*Set, error) {
-	size := m.tagSize()
-	total := uint64(0)
-	for i := range m.Segments {
-		total += m.Segments[i].Size
-	}
-	backing := make([]byte, total)
 	segments := make([][]byte, len(m.Segments))
-	for i := range m.Segments {
-		n := m.Segments[i].Size
-		segments[i], backing = backing[:n:n], backing[n:]
-	}
 	err := split(ctx, workers, len(segments), 1, func(i, _ int) error {
-		d, b := &m.Segments[i], segments[i]
-		appendSegmentHeader(b[:0], m.TagBits, d.Count)
+		d := &m.Segments[i]
 		part := entries[i*SegmentTags:][:d.Count]
-		labels := b[segmentHeader+len(part)*size:]
-		rand.Read(labels) // decoys keep this
+		tags := make([]tag, len(part))
+		for k := range part {
+			tags[k] = part[k].tag
+		}
+		s := newSegment(tags, m.restBits())
+		rand.Read(s.b[s.labels:]) // decoys keep this
+		var x expander
 		for k := range part {
 			e := &part[k]
-			copy(b[segmentHeader+k*size:], e.tag[:size])
 			if e.key < 0 {
 				continue
 			}
 			l := records[e.record].Label.bytes()
-			newOutputExpander(&outputs[e.key]).mask(&l, int(e.number), &d.Nonce)
-			copy(labels[k*LabelSize:], l[:])
+			x.set(&outputs[e.key])
+			x.mask(&l, int(e.number), &d.Nonce)
+			*s.label(k) = l
 		}
-		d.Hash = sha256.Sum256(b)
+		segments[i], d.Size, d.Hash = s.b, uint64(len(s.b)), sha256.Sum256(s.b)
 		return nil
 	})
 	if err != nil {

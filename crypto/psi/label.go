@@ -1,11 +1,10 @@
 package psi
 
 import (
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/binary"
-	"hash"
+	"math/bits"
 
 	"github.com/passerelle/passerelle/crypto/oprf"
 )
@@ -72,55 +71,61 @@ func parseLabel(b *[LabelSize]byte) (Label, bool) {
 	return l, l.Handle != Handle{}
 }
 
-// An expander makes the tags and pads of one key: it is HKDF-Expand for outputs
-// of at most one block, without setting up HMAC for each.
+// An expander makes the tags and pads of one output: it is HKDF-Expand for outputs
+// of at most one block, in memory of its own, so that a lookup allocates nothing.
 type expander struct {
-	h   hash.Hash
-	buf []byte
-	out []byte
+	inner [sha256.BlockSize + 64]byte          // the key with ipad, and the message
+	outer [sha256.BlockSize + sha256.Size]byte // the key with opad, and the inner hash
 }
 
-func newExpander(key []byte) *expander {
-	return &expander{h: hmac.New(sha256.New, key), buf: make([]byte, 0, 64), out: make([]byte, 0, 32)}
+// An output fills one block of SHA-256: as a key of HMAC it is neither hashed nor
+// padded, RFC 2104, Section 2.
+var _ [sha256.BlockSize]byte = oprf.Output{}
+
+// set makes x the expander of f.
+func (x *expander) set(f *oprf.Output) {
+	for i, b := range f {
+		x.inner[i], x.outer[i] = b^0x36, b^0x5c
+	}
 }
 
-func newOutputExpander(f *oprf.Output) *expander { return newExpander(f[:]) }
-
-// block returns T(1) = HMAC(key, info || 0x01), RFC 5869, Section 2.3. It is
-// valid until the next call.
-func (x *expander) block(info []byte) []byte {
-	x.h.Reset()
-	x.h.Write(info)
-	x.h.Write([]byte{1})
-	x.out = x.h.Sum(x.out[:0])
-	return x.out
+// block returns T(1) = HMAC(key, info || 0x01), RFC 5869, Section 2.3, where info
+// is label || suffix and has at most 63 bytes.
+func (x *expander) block(label string, suffix []byte) [sha256.Size]byte {
+	n := sha256.BlockSize
+	n += copy(x.inner[n:], label)
+	n += copy(x.inner[n:], suffix)
+	x.inner[n] = 1
+	h := sha256.Sum256(x.inner[:n+1])
+	copy(x.outer[sha256.BlockSize:], h[:])
+	return sha256.Sum256(x.outer[:])
 }
 
-// tag writes tag_j of bits bits to dst.
-func (x *expander) tag(dst []byte, j, bits int) {
-	x.buf = append(append(x.buf[:0], "passerelle/psi/v1 tag"...), byte(j))
-	truncate(dst, x.block(x.buf), bits)
+// tag returns tag_j for a set of count tags.
+func (x *expander) tag(j int, count uint32, restBits int) tag {
+	return newTag(x.block("passerelle/psi/v1 tag", []byte{byte(j)}), count, restBits)
 }
 
-// decoy writes the decoy tag with a number to dst.
-func (x *expander) decoy(dst []byte, number uint32, bits int) {
-	x.buf = append(x.buf[:0], "passerelle/psi/v1 decoy"...)
-	x.buf = binary.BigEndian.AppendUint32(x.buf, number)
-	truncate(dst, x.block(x.buf), bits)
+// decoy returns the decoy tag with a number.
+func (x *expander) decoy(number uint32, count uint32, restBits int) tag {
+	var suffix [4]byte
+	binary.BigEndian.PutUint32(suffix[:], number)
+	return newTag(x.block("passerelle/psi/v1 decoy", suffix[:]), count, restBits)
+}
+
+// newTag spreads outputs evenly over the buckets of a set, and the rests in them.
+func newTag(output [sha256.Size]byte, count uint32, restBits int) tag {
+	bucket, _ := bits.Mul64(binary.BigEndian.Uint64(output[:]), uint64(count))
+	return tag{uint32(bucket), binary.BigEndian.Uint64(output[8:]) >> (64 - restBits)}
 }
 
 // mask XORs the pad of label_j into b.
 func (x *expander) mask(b *[LabelSize]byte, j int, nonce *[16]byte) {
-	x.buf = append(append(x.buf[:0], "passerelle/psi/v1 label"...), byte(j))
-	x.buf = append(x.buf, nonce[:]...)
-	pad := x.block(x.buf)
+	var suffix [17]byte
+	suffix[0] = byte(j)
+	copy(suffix[1:], nonce[:])
+	pad := x.block("passerelle/psi/v1 label", suffix[:])
 	for i := range b {
 		b[i] ^= pad[i]
 	}
-}
-
-// truncate copies a number of bits to dst, which has just enough bytes for them.
-func truncate(dst, src []byte, bits int) {
-	copy(dst, src)
-	dst[0] &= 0xff >> (8*len(dst) - bits)
 }

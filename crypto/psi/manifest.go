@@ -18,8 +18,9 @@ import (
 // A Coding says how a segment stores its tags. Zero is invalid.
 type Coding uint8
 
-// CodingPlain stores each tag in whole bytes. It is the only coding so far.
-const CodingPlain Coding = 1
+// CodingRice stores the gaps between tags in Golomb-Rice codes. It is the only
+// coding so far.
+const CodingRice Coding = 1
 
 // A Kind says what a segment is for. Zero is invalid.
 type Kind uint8
@@ -109,22 +110,22 @@ func (m *Manifest) validate(fp int) error {
 	left := m.Count
 	for i := range m.Segments {
 		s := &m.Segments[i]
-		if s.Coding != CodingPlain || s.Kind != KindBase {
+		if s.Coding != CodingRice || s.Kind != KindBase {
 			return bad("unknown coding or kind of segment")
 		}
 		if s.Count != min(left, SegmentTags) {
 			return bad("tags in a segment")
 		}
 		left -= s.Count
-		if s.Size != segmentSize(int(s.Count), m.tagSize()) {
+		if least, greatest := segmentSizes(int(s.Count), m.restBits()); s.Size < least || s.Size > greatest {
 			return bad("size of a segment")
 		}
 	}
 	return nil
 }
 
-// tagSize returns the size of a tag in a segment, in bytes.
-func (m *Manifest) tagSize() int { return (int(m.TagBits) + 7) / 8 }
+// restBits returns the length of the rest of a tag, besides its bucket.
+func (m *Manifest) restBits() int { return int(m.TagBits) - ceilLog2(int(m.Count)) }
 
 // Bytes returns the encoding of m:
 //

@@ -18,48 +18,76 @@
 // [Info.Bytes]. The records that share a key are numbered from j = 0, in the
 // order of their handles. With HKDF-Expand on SHA-256 and F as the key,
 //
-//	tag_j   = HKDF-Expand(F, "passerelle/psi/v1 tag" || u8(j), TagBits)
+//	f       = HKDF-Expand(F, "passerelle/psi/v1 tag" || u8(j), 16)
+//	tag_j   = floor(f[0:8] * Count / 2^64) * 2^l + floor(f[8:16] / 2^(64-l)),  l = 40 + log2(J)
 //	label_j = Label XOR HKDF-Expand(F, "passerelle/psi/v1 label" || u8(j) || nonce, 16)
 //
-// where a tag is the first bytes of the output with the surplus high bits of the
-// first byte cleared, and nonce is 16 fresh random bytes for each segment of each
-// version: a pad is never used twice, whatever is restored from a backup. J, the
-// number of positions that a lookup probes, is the next power of two of the
-// largest number of records under one key.
+// where f[a:b] are big-endian integers, Count is the number of tags of the set, and
+// nonce is 16 fresh random bytes for each segment of each version: a pad is never
+// used twice, whatever is restored from a backup. J, the number of positions that a
+// lookup probes, is the next power of two of the largest number of records under one
+// key. A tag is the number of a bucket, of which there are as many as tags, and a
+// rest of l bits. So it has a length of
 //
-//	TagBits = 40 + ceil(log2(Count)) + log2(J)
+//	TagBits = ceil(log2(Count)) + 40 + log2(J)
 //
-// so that an element that is not in the collection has a tag in the set with a
-// probability of at most 2^-40. This is per element: a request of 2^14 elements
-// has a false tag with a probability of 2^-26. Four bytes of a label are zero and
-// are checked, which leaves 2^-72 for a false label; they also catch damage that
-// the hashes of the manifest would miss.
+// bits, and an element that is not in the collection has a tag in the set with a
+// probability of at most 2^-40: each of its J tags is one of Count*2^l equally likely
+// numbers, of which the set has Count, and J * Count / (Count*2^l) = 2^-40. (Buckets
+// are equally likely but for one part in 2^36, by rounding.) This is per element: a
+// request of 2^14 elements has a false tag with a probability of 2^-26. Four bytes of a
+// label are zero and are checked, which leaves 2^-72 for a false label; they also
+// catch damage that the hashes of the manifest would miss.
 //
 // # Decoys
 //
 // A set is padded with decoys to one of few sizes, see [PadCount]. A decoy is
-// a tag and a label that nobody can open. Decoys are derived from the private key
-// and are the same in all versions of an epoch, because fresh ones could be told
-// from the tags that stay.
+// a tag and a label that nobody can open. Decoys are derived from the private key,
+// and the same numbers make the same decoys in all versions of an epoch, because
+// fresh ones could be told from the tags that stay.
 //
 // # Segments
 //
 // A set is stored in segments of [SegmentTags] tags, the last one excepted, in
-// the coding 1 (plain), in the presentation language of RFC 8446, Section 3:
+// ascending order, in the coding 1 (Golomb-Rice). In the presentation language of
+// RFC 8446, Section 3:
 //
 //	struct {
 //	    uint8  coding = 1;
 //	    uint8  kind;
-//	    uint8  tag_bits;
+//	    uint8  rest_bits;             // l
 //	    uint8  label_size = 16;
-//	    uint32 count;
-//	    opaque tags[count * ceil(tag_bits / 8)];
+//	    uint32 count;                 // tags
+//	    uint32 first;                 // bucket of the first tag
+//	    uint32 blocks;
+//	    uint32 quotient_bytes;
+//	    struct {
+//	        uint16 tags;              // in the blocks before
+//	        uint16 zeros;             // among the quotients of the blocks before
+//	    } index[blocks];
+//	    opaque quotients[quotient_bytes];
+//	    opaque rests[ceil(count * rest_bits / 8)];
 //	    opaque labels[count * 16];
 //	} Segment;
 //
-// Tags are big-endian and strictly ascending, within a segment and from one to
-// the next. Other codings (Golomb-Rice) and the kind of an update round have
-// numbers to come; what is not known is refused.
+// A block is 128 buckets, from first on, and has no tag or several; the last has at
+// least one. A tag is stored as its gap: the distance from the tag before it in the
+// block, or from the beginning of the block. The quotient of a gap by 2^rest_bits is
+// that many bits 0 and one bit 1, and the remainder is rest_bits bits. Bits fill
+// bytes from the highest on, and the bits that remain are zero. The index says where
+// the tags and quotients of each block begin, so that a lookup reads one entry of it,
+// decodes 64 tags on average, and touches nothing else but the label that it finds.
+//
+// Count tags in Count buckets have gaps of 2^l on average, for which Golomb-Rice
+// codes take l + 1.58 bits; any code takes l + 1.44 at least. The index takes 0.25
+// more: 5.23 bytes a tag for J = 1, and 5.98 for J = 64. (Elias-Fano codes take
+// l + 2 bits and an index, which is more than 6 bytes for J = 64.) A segment has at
+// most 2*count/128 + 2 blocks, twice what evenly spread tags need, and at most 65,535
+// zeros before its last block.
+//
+// There is one encoding of the same tags and labels. [OpenSet] refuses any other,
+// and takes no memory that depends on what a segment says. What is not known is
+// refused; the kind of an update round has a number to come.
 //
 // # Who learns what
 //
@@ -74,7 +102,16 @@
 // Whoever gets hold of that key opens every set of the epoch by trying likely keys.
 //
 // The holder learns nothing from a lookup, which is local. Lookups are not
-// constant time; their timing must not be shown to the holder.
+// constant time, and neither is the memory that they touch; their timing must not be
+// shown to the holder.
+//
+// Somebody who watches the asker's machine and sees which memory, pages or parts of
+// files a lookup touches, or how long it takes exactly, learns the blocks that it
+// searched, and from the label whether it found something, and which tag. Without an
+// output that says nothing about whose key it was, because tags are pseudorandom. But
+// two lookups of one key in one epoch search the same blocks, so repetitions show; and
+// with the set and the holder's key, likely keys can be tried against the blocks.
+// Who can watch this can usually read the keys themselves from the asker's memory.
 //
 // A malicious holder can put any tag in a set, for instance that of a key which
 // belongs to no record. The manifest commits it to what it did: it is signed, its
@@ -134,9 +171,6 @@ const (
 	// falsePositiveBits is the negative logarithm of the probability that an
 	// element which is not in the collection has a tag in the set.
 	falsePositiveBits = 40
-
-	maxTagBits = falsePositiveBits + 28 + 6
-	maxTagSize = (maxTagBits + 7) / 8
 )
 
 // PadCount returns the number of tags to which a set with n tags is padded with

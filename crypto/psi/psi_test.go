@@ -7,6 +7,7 @@ import (
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -93,8 +94,8 @@ func TestLookup(t *testing.T) {
 	if got, want := built.Len(), psi.MinCount; got != want {
 		t.Errorf("Len = %d, want %d", got, want)
 	}
-	if got, want := built.Size(), 8+1024*(7+16); got != want {
-		t.Errorf("Size = %d, want %d", got, want)
+	if got := built.Size() - 16*1024; got > 6*1024 {
+		t.Errorf("%d bytes of 1024 tags", got)
 	}
 	m, err := psi.ParseManifest(built.Manifest().Bytes())
 	if err != nil {
@@ -163,7 +164,7 @@ func TestFormula(t *testing.T) {
 	t.Parallel()
 	recs := []psi.Record{record("k", 2), record("k", 1)}
 	set := build(t, params(), recs)
-	out, m, seg := evaluate(t, "k"), set.Manifest(), set.Segments()[0]
+	out, m, cells := evaluate(t, "k"), set.Manifest(), cellsOf(t, set.Segments()[0])
 	expand := func(info string, n int) []byte {
 		b, err := hkdf.Expand(sha256.New, out[:], info, n)
 		if err != nil {
@@ -175,18 +176,14 @@ func TestFormula(t *testing.T) {
 		t.Fatalf("TagBits = %d", set.TagBits())
 	}
 	for j := range 2 {
-		tag := expand("passerelle/psi/v1 tag"+string(rune(j)), 7)
-		tag[0] &= 0x07
-		pos := -1
-		for k := range int(m.Count) {
-			if bytes.Equal(seg[8+7*k:][:7], tag) {
-				pos = k
-			}
-		}
+		f := expand("passerelle/psi/v1 tag"+string(rune(j)), 16)
+		// 1024 buckets are the first 10 bits; 41 bits of the next eight bytes follow.
+		tag := psi.Tag{Bucket: uint32(f[0])<<2 | uint32(f[1])>>6, Rest: binary.BigEndian.Uint64(f[8:]) >> 23}
+		pos := slices.IndexFunc(cells, func(c cell) bool { return c.tag == tag })
 		if pos < 0 {
 			t.Fatalf("tag %d is not in the set", j)
 		}
-		label := slices.Clone(seg[8+7*int(m.Count)+16*pos:][:16])
+		label := cells[pos].label[:]
 		for i, p := range expand("passerelle/psi/v1 label"+string(rune(j))+string(m.Segments[0].Nonce[:]), 16) {
 			label[i] ^= p
 		}
@@ -208,12 +205,12 @@ func TestPadsAreFresh(t *testing.T) {
 	p.Version, p.Previous = 2, a.Manifest().Hash()
 	b := build(t, p, records(50))
 	sa, sb := a.Segments()[0], b.Segments()[0]
-	n := a.Len() * 7
-	if !bytes.Equal(sa[:8+n], sb[:8+n]) {
+	n := len(sa) - 16*a.Len()
+	if !bytes.Equal(sa[:n], sb[:n]) {
 		t.Error("tags change between versions: decoys can be told by it")
 	}
 	for i := range a.Len() {
-		at := 8 + n + 16*i
+		at := n + 16*i
 		if bytes.Equal(sa[at:at+16], sb[at:at+16]) {
 			t.Fatalf("label %d is the same in two versions", i)
 		}
@@ -223,12 +220,11 @@ func TestPadsAreFresh(t *testing.T) {
 	}
 }
 
-func tagsOf(s *psi.Set) map[string]bool {
-	out := map[string]bool{}
-	size := (s.TagBits() + 7) / 8
-	for i, seg := range s.Segments() {
-		for k := range int(s.Manifest().Segments[i].Count) {
-			out[string(seg[8+size*k:][:size])] = true
+func tagsOf(t *testing.T, s *psi.Set) map[psi.Tag]bool {
+	out := map[psi.Tag]bool{}
+	for _, seg := range s.Segments() {
+		for _, c := range cellsOf(t, seg) {
+			out[c.tag] = true
 		}
 	}
 	return out
@@ -238,13 +234,13 @@ func tagsOf(s *psi.Set) map[string]bool {
 // show as one tag that comes and one that goes.
 func TestChangesLookAlike(t *testing.T) {
 	t.Parallel()
-	before := tagsOf(build(t, params(), records(50)))
+	before := tagsOf(t, build(t, params(), records(50)))
 	for name, recs := range map[string][]psi.Record{
 		"addition":    records(51),
 		"removal":     records(49),
 		"replacement": append(records(49), record("another", 99)),
 	} {
-		after := tagsOf(build(t, params(), recs))
+		after := tagsOf(t, build(t, params(), recs))
 		gone, come := 0, 0
 		for tag := range before {
 			if !after[tag] {
@@ -269,29 +265,32 @@ func TestDecoysLookAlike(t *testing.T) {
 	empty, full := build(t, params(), nil), build(t, params(), records(psi.MinCount))
 	a, b := empty.Manifest(), full.Manifest()
 	for _, m := range []*psi.Manifest{a, b} {
-		m.Segments[0].Hash, m.Segments[0].Nonce = [32]byte{}, [16]byte{}
+		// The size tells where the gaps are, which are those of uniform numbers.
+		if size := int(m.Segments[0].Size); size < 1024*(16+5)+100 || size > 1024*(16+6) {
+			t.Errorf("a segment of %d bytes", size)
+		}
+		m.Segments[0].Hash, m.Segments[0].Nonce, m.Segments[0].Size = [32]byte{}, [16]byte{}, 22_000
 	}
-	if !bytes.Equal(a.Bytes(), b.Bytes()) {
-		t.Error("manifests differ by more than hash and nonce")
+	if !bytes.Equal(a.Bytes(), b.Bytes()) || a.Bytes() == nil {
+		t.Error("manifests differ by more than hash, nonce and size")
 	}
 	for name, s := range map[string]*psi.Set{"decoys": empty, "records": full} {
-		seg, n := s.Segments()[0], s.Len()
+		cells := cellsOf(t, s.Segments()[0])
 		// 1024 fair bits have a mean of 512 and a deviation of 16: 6 deviations.
-		for bit := range 7*8 + 16*8 {
+		for bit := range 10 + 40 + 16*8 {
 			ones := 0
-			for k := range n {
-				if bit < 56 {
-					ones += int(seg[8+7*k+bit/8] >> (7 - bit%8) & 1)
-				} else {
-					ones += int(seg[8+7*n+16*k+(bit-56)/8] >> (bit % 8) & 1)
+			for _, c := range cells {
+				switch {
+				case bit < 10:
+					ones += int(c.tag.Bucket >> bit & 1)
+				case bit < 50:
+					ones += int(c.tag.Rest >> (bit - 10) & 1)
+				default:
+					ones += int(c.label[(bit-50)/8] >> (bit % 8) & 1)
 				}
 			}
-			want := 512
-			if bit < 56-s.TagBits() {
-				want = 0
-			}
-			if ones < want-96 && want > 0 || ones > want+96 {
-				t.Errorf("%s: bit %d is set %d times in %d", name, bit, ones, n)
+			if ones < 512-96 || ones > 512+96 {
+				t.Errorf("%s: bit %d is set %d times in %d", name, bit, ones, len(cells))
 			}
 		}
 	}

@@ -1,45 +1,29 @@
 package psi
 
 import (
-	"bytes"
 	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
-	"slices"
-	"sort"
 
 	"github.com/passerelle/passerelle/crypto/oprf"
 )
-
-const segmentHeader = 8
-
-// segmentSize returns the size of a plain segment, in bytes.
-func segmentSize(count, tagSize int) uint64 {
-	return segmentHeader + uint64(count)*uint64(tagSize+LabelSize)
-}
-
-// appendSegmentHeader appends the header of a plain base segment.
-func appendSegmentHeader(b []byte, tagBits uint8, count uint32) []byte {
-	b = append(b, byte(CodingPlain), byte(KindBase), tagBits, LabelSize)
-	return binary.BigEndian.AppendUint32(b, count)
-}
 
 // A Set is one version of a collection's tags and labels. It is searched where it
 // lies, in the bytes of its segments, and takes no memory besides.
 type Set struct {
 	m        *Manifest
-	segments [][]byte
-	tagSize  int
+	segments []segment
 }
 
 // OpenSet checks segments against manifest, and returns the set that they are. It
-// keeps segments, which must not be modified from then on; they may be mapped
-// from files.
+// keeps segments, which must not be modified from then on. They may be mapped from
+// files, and then must stay mapped for as long as the set is searched; if a file
+// changes nevertheless, a lookup may find a wrong answer, but reads nothing else.
 //
 // It checks everything that can be checked without the key: that the manifest is
-// well formed, and that each segment has the size and hash that it says, that tags
-// are of the right length, ascending and distinct, and as many as it says. It
-// returns an error wrapping [ErrMalformed] for the manifest and [ErrSet] for the
+// well formed, that each segment has the size and hash that it says and is the one
+// encoding of as many tags as it says, and that tags are ascending and distinct over
+// all segments and below the number of buckets. It takes no memory that depends on
+// the size of segments. It returns an error wrapping [ErrMalformed] for the manifest and [ErrSet] for the
 // segments. Callers check the signature, the chain and the age of the manifest.
 func OpenSet(manifest *Manifest, segments [][]byte) (*Set, error) {
 	return openSet(manifest, segments, falsePositiveBits)
@@ -56,86 +40,81 @@ func openSet(manifest *Manifest, segments [][]byte, fp int) (*Set, error) {
 	if len(segments) != len(m.Segments) {
 		return nil, fmt.Errorf("%w: %d segments, not %d", ErrSet, len(segments), len(m.Segments))
 	}
-	s := &Set{m: m, segments: slices.Clone(segments), tagSize: m.tagSize()}
-	var last []byte
+	s := &Set{m: m, segments: make([]segment, len(segments))}
+	var last tag
 	for i, b := range segments {
 		d := &m.Segments[i]
 		if uint64(len(b)) != d.Size || sha256.Sum256(b) != d.Hash {
 			return nil, fmt.Errorf("%w: segment %d has another size or hash", ErrSet, i)
 		}
-		header := appendSegmentHeader(nil, m.TagBits, d.Count)
-		if !bytes.Equal(b[:segmentHeader], header) {
+		g, end, err := openSegment(b)
+		switch {
+		case err != nil:
+			return nil, fmt.Errorf("%w: segment %d: %w", ErrSet, i, err)
+		case g.count != int(d.Count) || g.restBits != m.restBits():
 			return nil, fmt.Errorf("%w: segment %d has another header", ErrSet, i)
+		case i > 0 && last.compare(g.firstTag()) >= 0:
+			return nil, fmt.Errorf("%w: segment %d does not follow the one before", ErrSet, i)
 		}
-		for k := range int(d.Count) {
-			tag := s.tag(i, k)
-			if last != nil && bytes.Compare(last, tag) >= 0 {
-				return nil, fmt.Errorf("%w: tags of segment %d are not ascending", ErrSet, i)
-			}
-			last = tag
-		}
+		s.segments[i], last = g, end
 	}
-	// Tags ascend, so the last one has the highest bit of all.
-	if surplus := 8*s.tagSize - int(m.TagBits); last[0]>>(8-surplus) != 0 {
-		return nil, fmt.Errorf("%w: a tag is too long", ErrSet)
+	if last.bucket >= m.Count {
+		return nil, fmt.Errorf("%w: a tag is in no bucket", ErrSet)
 	}
 	return s, nil
 }
 
-// tag returns the tag at position k of segment i.
-func (s *Set) tag(i, k int) []byte {
-	at := segmentHeader + k*s.tagSize
-	return s.segments[i][at : at+s.tagSize : at+s.tagSize]
-}
-
-// label returns the masked label at position k of segment i.
-func (s *Set) label(i, k int) [LabelSize]byte {
-	at := segmentHeader + int(s.m.Segments[i].Count)*s.tagSize + k*LabelSize
-	return [LabelSize]byte(s.segments[i][at : at+LabelSize])
-}
-
-// find returns where tag is.
-func (s *Set) find(tag []byte) (i, k int, ok bool) {
-	// The last segment that begins at or before tag.
-	i = sort.Search(len(s.segments), func(i int) bool { return bytes.Compare(s.tag(i, 0), tag) > 0 }) - 1
-	if i < 0 {
+// find returns where t is.
+func (s *Set) find(t tag) (i, k int, ok bool) {
+	// The last segment that begins at or before t.
+	from, to := 0, len(s.segments)
+	for from < to {
+		if i := (from + to) / 2; s.segments[i].firstTag().compare(t) <= 0 {
+			from = i + 1
+		} else {
+			to = i
+		}
+	}
+	if from == 0 {
 		return 0, 0, false
 	}
-	k, ok = sort.Find(int(s.m.Segments[i].Count), func(k int) int { return bytes.Compare(tag, s.tag(i, k)) })
-	return i, k, ok
+	k, ok = s.segments[from-1].find(t)
+	return from - 1, k, ok
 }
 
 // Lookup returns the labels of all records that have the key whose output is out,
 // at most Sharers, in the order of their numbers. It probes all numbers. A tag
 // whose label does not open is not a match. The zero Output, which is that of a
 // dummy, matches nothing.
-func (s *Set) Lookup(out oprf.Output) []Label {
-	labels, _ := s.lookup(out)
-	return labels
+func (s *Set) Lookup(out oprf.Output) []Label { return s.AppendLookup(nil, &out) }
+
+// AppendLookup appends what [Set.Lookup] returns to dst, and allocates nothing if
+// there is room.
+func (s *Set) AppendLookup(dst []Label, out *oprf.Output) []Label {
+	dst, _ = s.lookup(dst, out)
+	return dst
 }
 
 // lookup also returns how many tags were in the set.
-func (s *Set) lookup(out oprf.Output) (labels []Label, tags int) {
-	if out == (oprf.Output{}) {
-		return nil, 0
+func (s *Set) lookup(dst []Label, out *oprf.Output) (labels []Label, tags int) {
+	if *out == (oprf.Output{}) {
+		return dst, 0
 	}
-	x := newOutputExpander(&out)
-	var buf [maxTagSize]byte
-	tag := buf[:s.tagSize]
+	var x expander
+	x.set(out)
 	for j := range int(s.m.Sharers) {
-		x.tag(tag, j, int(s.m.TagBits))
-		i, k, ok := s.find(tag)
+		i, k, ok := s.find(x.tag(j, s.m.Count, s.m.restBits()))
 		if !ok {
 			continue
 		}
 		tags++
-		b := s.label(i, k)
+		b := *s.segments[i].label(k)
 		x.mask(&b, j, &s.m.Segments[i].Nonce)
 		if l, ok := parseLabel(&b); ok {
-			labels = append(labels, l)
+			dst = append(dst, l)
 		}
 	}
-	return labels, tags
+	return dst, tags
 }
 
 // Len returns the number of tags, with decoys.
@@ -150,8 +129,8 @@ func (s *Set) Sharers() int { return int(s.m.Sharers) }
 // Size returns the size of all segments, in bytes.
 func (s *Set) Size() int {
 	n := 0
-	for _, b := range s.segments {
-		n += len(b)
+	for i := range s.segments {
+		n += len(s.segments[i].b)
 	}
 	return n
 }
@@ -160,4 +139,10 @@ func (s *Set) Size() int {
 func (s *Set) Manifest() *Manifest { return s.m.clone() }
 
 // Segments returns the segments of s, which must not be modified.
-func (s *Set) Segments() [][]byte { return slices.Clone(s.segments) }
+func (s *Set) Segments() [][]byte {
+	all := make([][]byte, len(s.segments))
+	for i := range s.segments {
+		all[i] = s.segments[i].b
+	}
+	return all
+}

@@ -118,7 +118,10 @@ func TestManifestFields(t *testing.T) {
 		{"far future", func(m *psi.Manifest) { m.NotAfter = m.Created.AddDate(9000, 0, 0) }, malformed},
 		{"tag bits", func(m *psi.Manifest) { m.TagBits-- }, malformed},
 		{"sharers", func(m *psi.Manifest) { m.Sharers = 2 }, malformed},
-		{"sharers and bits", func(m *psi.Manifest) { m.Sharers, m.TagBits = 2, m.TagBits+1 }, set_},
+		{"sharers and bits", func(m *psi.Manifest) { m.Sharers, m.TagBits = 2, m.TagBits+1 }, malformed},
+		{"sharers, bits and size", func(m *psi.Manifest) {
+			m.Sharers, m.TagBits, m.Segments[0].Size = 2, m.TagBits+1, m.Segments[0].Size+128
+		}, set_},
 		{"no sharers", func(m *psi.Manifest) { m.Sharers = 0 }, malformed},
 		{"three sharers", func(m *psi.Manifest) { m.Sharers, m.TagBits = 3, m.TagBits+2 }, malformed},
 		{"count", func(m *psi.Manifest) { m.Count++ }, malformed},
@@ -131,7 +134,9 @@ func TestManifestFields(t *testing.T) {
 		{"segment kind", func(m *psi.Manifest) { m.Segments[0].Kind = 2 }, malformed},
 		{"segment count", func(m *psi.Manifest) { m.Segments[0].Count-- }, malformed},
 		{"segment nonce", func(m *psi.Manifest) { m.Segments[0].Nonce[0] ^= 1 }, opens},
-		{"segment size", func(m *psi.Manifest) { m.Segments[0].Size-- }, malformed},
+		{"segment size", func(m *psi.Manifest) { m.Segments[0].Size-- }, set_},
+		{"segment too small", func(m *psi.Manifest) { m.Segments[0].Size = 20 + 4 + 128 + 5*1024 + 16*1024 - 1 }, malformed},
+		{"segment too large", func(m *psi.Manifest) { m.Segments[0].Size = 20 + 4*18 + 416 + 5*1024 + 16*1024 + 1 }, malformed},
 	}
 	for _, tt := range tests {
 		c := set.Manifest()
@@ -171,8 +176,10 @@ func TestManifestFields(t *testing.T) {
 func TestSegmentTampered(t *testing.T) {
 	t.Parallel()
 	set := build(t, params(), records(3))
-	const n, size = 1024, 7
-	tag := func(b []byte, k int) []byte { return b[8+size*k:][:size] }
+	const n = 1024
+	seg := set.Segments()[0]
+	labels := len(seg) - 16*n
+	first := int(binary.BigEndian.Uint32(seg[8:]))
 	tests := []struct {
 		name   string
 		change func(b []byte) []byte
@@ -180,19 +187,20 @@ func TestSegmentTampered(t *testing.T) {
 	}{
 		{"coding", func(b []byte) []byte { b[0]++; return b }, psi.ErrSet},
 		{"kind", func(b []byte) []byte { b[1]++; return b }, psi.ErrSet},
-		{"tag bits", func(b []byte) []byte { b[2]++; return b }, psi.ErrSet},
+		{"rest bits", func(b []byte) []byte { b[2]++; return b }, psi.ErrSet},
 		{"label size", func(b []byte) []byte { b[3]++; return b }, psi.ErrSet},
 		{"count", func(b []byte) []byte { b[7]++; return b }, psi.ErrSet},
-		{"first tag", func(b []byte) []byte { tag(b, 0)[0] = 0x03; return b }, psi.ErrSet},
-		{"swapped tags", func(b []byte) []byte {
-			a := slices.Clone(tag(b, 500))
-			copy(tag(b, 500), tag(b, 501))
-			copy(tag(b, 501), a)
+		{"all tags moved out of the buckets", func(b []byte) []byte {
+			binary.BigEndian.PutUint32(b[8:], uint32(first+100))
 			return b
 		}, psi.ErrSet},
-		{"tag twice", func(b []byte) []byte { copy(tag(b, 9), tag(b, 8)); return b }, psi.ErrSet},
-		{"last tag too long", func(b []byte) []byte { tag(b, n-1)[0] |= 0x80; return b }, psi.ErrSet},
-		{"label", func(b []byte) []byte { b[8+size*n+5] ^= 1; return b }, nil},
+		{"blocks", func(b []byte) []byte { b[15]++; return b }, psi.ErrSet},
+		{"bytes of quotients", func(b []byte) []byte { b[19]++; return b }, psi.ErrSet},
+		{"tags before a block", func(b []byte) []byte { b[20+4+1]++; return b }, psi.ErrSet},
+		{"quotients before a block", func(b []byte) []byte { b[20+4+3]++; return b }, psi.ErrSet},
+		{"first quotient", func(b []byte) []byte { b[20+4*8] ^= 0x80; return b }, psi.ErrSet},
+		{"another tag", func(b []byte) []byte { b[labels-1] ^= 1; return b }, nil},
+		{"label", func(b []byte) []byte { b[labels+5] ^= 1; return b }, nil},
 		{"last byte", func(b []byte) []byte { b[len(b)-1] ^= 0x80; return b }, nil},
 		{"shorter", func(b []byte) []byte { return b[:len(b)-1] }, psi.ErrSet},
 		{"longer", func(b []byte) []byte { return append(b, 0) }, psi.ErrSet},
@@ -204,9 +212,13 @@ func TestSegmentTampered(t *testing.T) {
 		if s, err := psi.OpenSet(m, [][]byte{b}); !errors.Is(err, psi.ErrSet) || s != nil {
 			t.Errorf("%s: OpenSet error = %v, want %v", tt.name, err, psi.ErrSet)
 		}
-		m.Segments[0].Hash = sha256.Sum256(b)
-		if s, err := psi.OpenSet(m, [][]byte{b}); !errors.Is(err, tt.rehash) || (s == nil) != (err != nil) {
-			t.Errorf("%s with a new hash: OpenSet error = %v, want %v", tt.name, err, tt.rehash)
+		m.Segments[0].Hash, m.Segments[0].Size = sha256.Sum256(b), uint64(len(b))
+		want := tt.rehash
+		if m.Validate() != nil { // an empty segment is refused before it is opened
+			want = psi.ErrMalformed
+		}
+		if s, err := psi.OpenSet(m, [][]byte{b}); !errors.Is(err, want) || (s == nil) != (err != nil) {
+			t.Errorf("%s with a new hash: OpenSet error = %v, want %v", tt.name, err, want)
 		}
 	}
 	for _, segs := range [][][]byte{nil, {}, {set.Segments()[0], set.Segments()[0]}} {
@@ -218,7 +230,7 @@ func TestSegmentTampered(t *testing.T) {
 	// The four check bytes: a label whose bits are changed there is no match.
 	b := slices.Clone(set.Segments()[0])
 	for k := range n {
-		binary.BigEndian.PutUint32(b[8+size*n+16*k+12:], ^binary.BigEndian.Uint32(b[8+size*n+16*k+12:]))
+		binary.BigEndian.PutUint32(b[labels+16*k+12:], ^binary.BigEndian.Uint32(b[labels+16*k+12:]))
 	}
 	m := set.Manifest()
 	m.Segments[0].Hash = sha256.Sum256(b)
@@ -384,10 +396,10 @@ func FuzzOpenSet(f *testing.F) {
 		}
 		b = append(b[:at], append(slices.Clone(patch), b[min(len(b), at+len(patch)):]...)...)
 		m := set.Manifest()
-		m.Segments[0].Hash = sha256.Sum256(b)
+		m.Segments[0].Hash, m.Segments[0].Size = sha256.Sum256(b), uint64(len(b))
 		s, err := psi.OpenSet(m, [][]byte{b})
 		if err != nil {
-			if s != nil || !errors.Is(err, psi.ErrSet) {
+			if s != nil || !errors.Is(err, psi.ErrSet) && m.Validate() == nil {
 				t.Errorf("OpenSet = %v, %v", s, err)
 			}
 			return
