@@ -100,7 +100,7 @@ type SyncResult struct {
 	Refusal            *query.Refusal // why it failed, or nil
 }
 
-// A Library holds the tag sets that are matched against, in memory.
+// A Library holds the tag sets that are matched against.
 type Library interface {
 	// Drop forgets those of a holder.
 	Drop(holder string)

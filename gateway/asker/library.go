@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -33,16 +34,55 @@ type List struct {
 	Classes            []ClassSet
 }
 
-// A ClassSet is the tag set of one key class.
+// A ClassSet is the tag set of one key class. It is searched in the files of its
+// segments, which are mapped for as long as it is in use, also after they were removed
+// because a newer list has come.
 type ClassSet struct {
-	Name   string
-	Info   []byte // public information of the POPRF
-	Set    *psi.Set
-	Client *oprf.Client // for the public key of the manifest
+	Name      string
+	Info      []byte // public information of the POPRF
+	PublicKey oprf.PublicKey
+
+	client   *oprf.Client // for PublicKey
+	set      *psi.Set
+	mappings []*store.Mapping // of the segments of set
 }
 
-// A Library holds the lists that we may match against, in memory. Its methods may
-// be called concurrently.
+// appendLookup is [psi.Set.AppendLookup].
+func (c *ClassSet) appendLookup(dst []psi.Label, out *oprf.Output) []psi.Label {
+	defer runtime.KeepAlive(c)
+	return c.set.AppendLookup(dst, out)
+}
+
+// openSet maps the segments of a manifest and verifies the whole set. The mappings
+// hold the set; whoever does not keep it closes them.
+func openSet(ctx context.Context, s *store.Store, m *psi.Manifest, segments [][32]byte) (*psi.Set, []*store.Mapping, error) {
+	var mappings []*store.Mapping
+	var all [][]byte
+	for _, hash := range segments {
+		mapping, err := s.MapSegment(ctx, hash)
+		if err != nil {
+			closeAll(mappings)
+			return nil, nil, err
+		}
+		mappings = append(mappings, mapping)
+		all = append(all, mapping.Bytes())
+	}
+	set, err := psi.OpenSet(m, all)
+	if err != nil {
+		closeAll(mappings)
+		return nil, nil, err
+	}
+	return set, mappings, nil
+}
+
+func closeAll(mappings []*store.Mapping) {
+	for _, m := range mappings {
+		m.Close()
+	}
+}
+
+// A Library holds the lists that we may match against. Its methods may be called
+// concurrently.
 type Library struct {
 	store *store.Store
 
@@ -74,20 +114,16 @@ func (l *Library) Load(ctx context.Context, holder string, c *agreement.Collecti
 			return nil, fmt.Errorf("asker: stored manifest: %w", err)
 		}
 		m := &signed.Manifest
-		var segments [][]byte
-		for _, hash := range heads[i].Segments {
-			b, err := l.store.Segment(ctx, hash)
-			if err != nil {
-				return nil, err
-			}
-			segments = append(segments, b)
-		}
-		set, err := psi.OpenSet(m, segments)
+		set, mappings, err := openSet(ctx, l.store, m, heads[i].Segments)
 		if err != nil {
 			return nil, fmt.Errorf("asker: stored tag set: %w", err)
 		}
+		for _, mapping := range mappings {
+			mapping.Unload() // what verifying has read
+		}
 		client, err := oprf.NewClient(m.PublicKey)
 		if err != nil {
+			closeAll(mappings)
 			return nil, fmt.Errorf("asker: public key of the stored manifest: %w", err)
 		}
 		if m.Info.Epoch != list.Epoch || m.Version != list.Version {
@@ -98,7 +134,8 @@ func (l *Library) Load(ctx context.Context, holder string, c *agreement.Collecti
 			list.NotAfter = m.NotAfter
 		}
 		list.Tags += uint64(set.Len())
-		list.Classes = append(list.Classes, ClassSet{Name: heads[i].Class, Info: m.Info.Bytes(), Set: set, Client: client})
+		list.Classes = append(list.Classes, ClassSet{Name: heads[i].Class, Info: m.Info.Bytes(), PublicKey: m.PublicKey,
+			client: client, set: set, mappings: mappings})
 	}
 	slices.SortFunc(list.Classes, func(a, b ClassSet) int {
 		return slices.Index(c.Classes, a.Name) - slices.Index(c.Classes, b.Name)

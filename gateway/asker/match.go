@@ -28,13 +28,16 @@ func match(r *run, outputs map[string][]oprf.Output) []Candidate {
 		handle psi.Handle
 	}
 	found := make(map[key]*Candidate)
-	for _, class := range r.t.list.Classes {
+	var labels []psi.Label
+	for n := range r.t.list.Classes {
+		class := &r.t.list.Classes[n]
 		out := outputs[class.Name]
 		for i := range r.items {
 			if r.items[i].keys[class.Name] == nil {
 				continue // a dummy
 			}
-			for _, label := range class.Set.Lookup(out[i]) {
+			labels = class.appendLookup(labels[:0], &out[i])
+			for _, label := range labels {
 				k := key{i, label.Handle}
 				c := found[k]
 				if c == nil {

@@ -456,7 +456,7 @@ func (a *Asker) content(r *run, input []byte) ([]byte, error) {
 		Seed:         r.seed.Bytes(),
 	}
 	for _, class := range r.t.list.Classes {
-		key := class.Set.Manifest().PublicKey
+		key := class.PublicKey
 		c.Batches = append(c.Batches, query.ContentBatch{Class: class.Name, Epoch: r.t.list.Epoch,
 			Info: class.Info, PublicKey: key[:]})
 	}
@@ -519,7 +519,7 @@ func (a *Asker) blind(r *run) error {
 				inputs[i] = r.items[first+i].keys[class.Name]
 			}
 		}
-		pending, elements, err := class.Client.Blind(inputs, r.seed, oprf.BlindContext{
+		pending, elements, err := class.client.Blind(inputs, r.seed, oprf.BlindContext{
 			QueryID: r.id, Holder: r.t.holder, Info: class.Info, Chunk: uint32(chunk)})
 		if err != nil {
 			return fmt.Errorf("asker: blinding: %w", err)

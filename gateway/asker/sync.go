@@ -356,6 +356,9 @@ func (s *syncing) segment(ctx context.Context, part query.Segment) error {
 	if part.Offset != uint64(len(s.part)) || uint64(len(s.part)+len(part.Data)) > want.Size || len(part.Data) == 0 {
 		return invalid("segment out of order")
 	}
+	if s.part == nil {
+		s.part = make([]byte, 0, want.Size)
+	}
 	s.part = append(s.part, part.Data...)
 	s.r.Bytes += uint64(len(part.Data))
 	if s.progress != nil {
@@ -394,19 +397,15 @@ func (s *syncing) accept(ctx context.Context) error {
 	}
 	for i := range s.newest {
 		m := &s.newest[i]
-		var segments [][]byte
 		var hashes [][32]byte
 		for _, segment := range m.Segments {
-			b, err := s.a.Store.Segment(ctx, segment.Hash)
-			if err != nil {
-				return invalid("a segment did not come: %w", err)
-			}
-			segments = append(segments, b)
 			hashes = append(hashes, segment.Hash)
 		}
-		if _, err := psi.OpenSet(m, segments); err != nil {
+		_, mappings, err := openSet(ctx, s.a.Store, m, hashes)
+		if err != nil {
 			return invalid("%w", err)
 		}
+		closeAll(mappings)
 		s.head(m).Segments = hashes
 		if _, err := s.a.Shared.Append(ctx, &entry.Entry{
 			Kind: entry.KindManifestAccepted, Time: s.a.Now().UnixMilli(), Asker: s.a.Gateway, Holder: s.holder(),
