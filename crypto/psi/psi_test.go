@@ -300,14 +300,24 @@ func TestDecoysLookAlike(t *testing.T) {
 // finds none with tags of the full length.
 func TestFalsePositives(t *testing.T) {
 	t.Parallel()
-	for _, sharers := range []int{1, 8} {
+	var shared []psi.Record // of 1,088, padded to a size that is no power of two
+	for i := range 17 * 64 {
+		shared = append(shared, record(fmt.Sprint("shared ", i/64), i))
+	}
+	for _, tt := range []struct {
+		sharers, count int
+		recs           []psi.Record
+	}{{1, 1024, records(3)}, {8, 1024, records(3)}, {64, 1152, shared}} {
 		p := params()
-		p.Sharers = sharers
-		short, err := psi.BuildShort(t.Context(), server(), p, records(3), 8)
+		p.Sharers = tt.sharers
+		short, err := psi.BuildShort(t.Context(), server(), p, tt.recs, 8)
 		if err != nil {
 			t.Fatal(err)
 		}
-		full := build(t, p, records(3))
+		full := build(t, p, tt.recs)
+		if full.Len() != tt.count || full.Sharers() != tt.sharers {
+			t.Fatalf("%d tags and J = %d", full.Len(), full.Sharers())
+		}
 		const n = 40_000
 		hits := 0
 		for range n {
@@ -323,8 +333,25 @@ func TestFalsePositives(t *testing.T) {
 		}
 		// The set is exactly full, so the rate is 2^-8: 156, deviation 12.5.
 		if hits < 94 || hits > 219 {
-			t.Errorf("J = %d: %d false tags in %d, want about %d", sharers, hits, n, n/256)
+			t.Errorf("J = %d: %d false tags in %d, want about %d", tt.sharers, hits, n, n/256)
 		}
+	}
+}
+
+// TestLookupAllocates checks that a lookup takes no memory.
+func TestLookupAllocates(t *testing.T) {
+	s := build(t, params(), append(records(100), record("key 1", 200)))
+	hit, miss := evaluate(t, "key 1"), evaluate(t, "none")
+	labels := make([]psi.Label, 0, 2)
+	if n := testing.AllocsPerRun(100, func() {
+		if labels = s.AppendLookup(labels[:0], &hit); len(labels) != 2 {
+			t.Errorf("%d labels, want 2", len(labels))
+		}
+		if labels = s.AppendLookup(labels[:0], &miss); len(labels) != 0 {
+			t.Errorf("%d labels, want none", len(labels))
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations", n)
 	}
 }
 
