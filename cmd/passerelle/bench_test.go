@@ -36,7 +36,8 @@ func TestBenchIdentity(t *testing.T) {
 			t.Errorf("%s is %v, want %v", name, report[name], want)
 		}
 	}
-	for _, name := range []string{"tags", "lookup_ms_p50", "append_ms_p50", "bytes_up", "bytes_down", "tagset_bytes", "screen_ms"} {
+	for _, name := range []string{"tags", "lookup_ms_p50", "append_ms_p50", "bytes_up", "bytes_down", "tagset_bytes",
+		"tagset_bytes_per_tag", "screen_ms"} {
 		if n, ok := report[name].(float64); !ok || n <= 0 {
 			t.Errorf("%s is %v", name, report[name])
 		}

@@ -70,8 +70,8 @@
 //	    opaque labels[count * 16];
 //	} Segment;
 //
-// A block is 128 buckets, from first on, and has no tag or several; the last has at
-// least one. A tag is stored as its gap: the distance from the tag before it in the
+// A block is 128 buckets, from first on, and may have no tag; the first and the last
+// have at least one. A tag is stored as its gap: the distance from the tag before it in the
 // block, or from the beginning of the block. The quotient of a gap by 2^rest_bits is
 // that many bits 0 and one bit 1, and the remainder is rest_bits bits. Bits fill
 // bytes from the highest on, and the bits that remain are zero. The index says where

@@ -156,8 +156,8 @@ func openSegment(b []byte) (s segment, last tag, err error) {
 		if tags, at, position, ok = s.scan(block, math.MaxUint64); !ok {
 			return bad("tags")
 		}
-		if block == s.blocks-1 && tags == before {
-			return bad("last block")
+		if (block == 0 || block == s.blocks-1) && tags == before {
+			return bad("first or last block")
 		}
 	}
 	if b[s.quotients]&0x80 == 0 {

@@ -213,7 +213,7 @@ func TestSegmentRefuses(t *testing.T) {
 		{"last bucket too large", func(b []byte) []byte { copy(b[8:], []byte{0x0f, 0xff, 0xff, 0xf0}); return b }},
 		{"no blocks", func(b []byte) []byte { b[15] = 0; return cut(b, index, quotients) }},
 		{"one block", func(b []byte) []byte { b[15] = 1; return cut(b, index+4, quotients) }},
-		{"an empty block at the end", func(b []byte) []byte { b[15] = 3; return insert(b, quotients, 0, 5, 0, 2) }},
+		{"three blocks", func(b []byte) []byte { b[15] = 3; return insert(b, quotients, 0, 5, 0, 2) }},
 		{"many blocks", func(b []byte) []byte { b[12] = 0x7f; return b }},
 		{"many quotients", func(b []byte) []byte { b[16] = 0xff; return b }},
 		{"another byte of quotients", func(b []byte) []byte { b[19]++; return insert(b, rests, 0) }},
@@ -236,6 +236,14 @@ func TestSegmentRefuses(t *testing.T) {
 		b := tt.change(slices.Clone(good))
 		if got, err := decode(t, b); err == nil {
 			t.Errorf("%s: decoded as %v", tt.name, got)
+		}
+	}
+	// Blocks that are empty, where there may be two.
+	for name, entry := range map[string][]byte{"beginning": {0, 0, 0, 0}, "end": {0, 2, 0, 0}} {
+		one := psi.EncodeSegment([]psi.Tag{{Bucket: 5, Rest: 9}, {Bucket: 5, Rest: 10}}, 5)
+		one[15] = 2
+		if got, err := psi.LastTag(insert(one, 24, entry...)); err == nil {
+			t.Errorf("an empty block at the %s: decoded to %v", name, got)
 		}
 	}
 	// A tag that belongs to the block after: a quotient of 127 grows to 128.
