@@ -50,6 +50,7 @@ type program struct {
 	revision string
 	rules    map[string]Rule
 	query    rego.PreparedEvalQuery
+	reads    [][]string // paths of the facts that rules look at, see Facts
 
 	// What tests need: the modules of the rules, and a compiler that has them
 	// and the tests. Tests are not in query, so they cannot change a decision.
@@ -113,6 +114,7 @@ func compile(ctx context.Context, b Bundle) (*program, []Problem, error) {
 	if compiler, problems = newCompiler(folded, false); len(problems) > 0 {
 		return nil, problems, nil
 	}
+	p.reads = readsOf(compiler.Modules)
 	if p.query, err = prepare(ctx, compiler, decisionPath); err != nil {
 		if ctx.Err() != nil {
 			return nil, nil, err

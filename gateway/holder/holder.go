@@ -96,6 +96,7 @@ type Keys interface {
 type Policy interface {
 	Decide(ctx context.Context, in policy.Input) (policy.Decision, error)
 	BundleDigest() [32]byte
+	Facts() policy.Facts
 }
 
 // Config is what a [Holder] is made of. All of it is required but Notify and Logger.

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"runtime"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -109,7 +108,7 @@ func (h *Holder) Publish(ctx context.Context, asker, collection string, progress
 	}
 	b := &build{h: h, a: a, digest: digest, c: c, asker: asker, epoch: epoch, now: now, progress: progress,
 		out:     Publication{Asker: asker, Collection: collection, Epoch: epoch, Withheld: make(map[string]int)},
-		decided: make(map[[32]byte]policy.Decision)}
+		decided: newDecided(h.Policy.Facts())}
 	b.agreed = facts.Agreement(a, digest, false)
 	b.self, b.peer = facts.Gateway(a, h.TrustDomain, h.Gateway), facts.Gateway(a, asker, b.gateway())
 	if err := b.previous(ctx); err != nil || b.out.Unchanged {
@@ -205,9 +204,7 @@ type build struct {
 
 	agreed     policy.Agreement // what is the same for every record
 	self, peer policy.Gateway
-
-	mu      sync.Mutex // guards decided
-	decided map[[32]byte]policy.Decision
+	decided    *decided
 }
 
 // previous reads the version that is published now, and finds out whether it is
@@ -245,24 +242,17 @@ func (b *build) previous(ctx context.Context) error {
 
 // A judged is one record, and what became of it.
 type judged struct {
-	id      string
-	weight  uint16
-	kind    uint8
-	instr   uint8
-	keys    []record.Key
-	allowed bool
-	denials []policy.Denial
+	id     string
+	weight uint16
+	kind   uint8
+	instr  uint8
+	keys   []record.Key
+	*verdict
 }
 
-const (
-	// judgedAtOnce is how many records are read before they are decided about, on all
-	// cores.
-	judgedAtOnce = 1024
-
-	// maxDecided bounds the decisions that are remembered while a set is built. Facts
-	// with dates are nearly as many as records.
-	maxDecided = 4096
-)
+// judgedAtOnce is how many records are read before they are decided about, on all
+// cores.
+const judgedAtOnce = 1024
 
 // records asks the publish door about every record of the collection and returns
 // the lookup keys of those it lets through, by class.
@@ -280,8 +270,8 @@ func (b *build) records(ctx context.Context) (map[string][]psi.Record, error) {
 			r := &results[i]
 			switch {
 			case !r.allowed:
-				for _, n := range r.denials {
-					b.out.Withheld[n.Rule]++
+				for _, rule := range r.denied {
+					b.out.Withheld[rule]++
 				}
 				continue
 			case len(r.keys) == 0:
@@ -361,37 +351,14 @@ func (b *build) judgeOne(ctx context.Context, row *store.RecordRow) (judged, err
 	if err := json.Unmarshal(row.JSON, &r); err != nil {
 		return judged{}, errors.New("it cannot be read") // the text of the error may quote it
 	}
-	d, err := b.decide(ctx, b.input(&r, row))
+	v, err := b.decided.decide(ctx, b.h.Policy, b.input(&r, row))
 	if err != nil {
 		return judged{}, fmt.Errorf("publish door: %w", err)
 	}
-	if !d.Allowed() {
-		return judged{denials: d.Denials()}, nil
+	if !v.allowed {
+		return judged{verdict: v}, nil
 	}
-	return judged{id: r.ID, weight: r.Weight, kind: r.AlertKind, instr: r.Instruction, keys: r.Keys(), allowed: true}, nil
-}
-
-// decide asks the publish door, but for facts about which it was asked before: equal
-// facts get equal decisions.
-func (b *build) decide(ctx context.Context, in policy.Input) (policy.Decision, error) {
-	in = facts.Encode(in)
-	_, digest := in.Stored()
-	b.mu.Lock()
-	d, ok := b.decided[digest]
-	b.mu.Unlock()
-	if ok {
-		return d, nil
-	}
-	d, err := b.h.Policy.Decide(ctx, in)
-	if err != nil {
-		return policy.Decision{}, err
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if len(b.decided) < maxDecided {
-		b.decided[digest] = d
-	}
-	return d, nil
+	return judged{id: r.ID, weight: r.Weight, kind: r.AlertKind, instr: r.Instruction, keys: r.Keys(), verdict: v}, nil
 }
 
 // input returns the facts of a record for the door `publish`.

@@ -18,7 +18,9 @@ import data.passerelle.facts
 doors := rego.metadata.chain()[1].annotations.custom.doors
 
 # Never undefined, so that a sentence may name it.
-purpose_code := object.get(input, ["query", "purpose_code"], "")
+default purpose_code := ""
+
+purpose_code := input.query.purpose_code
 
 deny contains sprintf("The purpose %q is not one of the agreement's purposes. Choose one that is.", [purpose_code]) if {
 	not listed
