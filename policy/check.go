@@ -81,7 +81,8 @@ func Test(ctx context.Context, fsys fs.FS) (TestReport, error) {
 	return p.runTests(ctx)
 }
 
-// runTests runs every test twice: as decisions are made, and without rule
+// runTests runs every test on the rules as they are written, twice: with all
+// optimisations of OPA, as decisions are made, and without rule
 // indexing and early exit, two optimisations that must change nothing. OPA
 // v1.21.0 to v1.22.0 could lose a deny to the first.
 //

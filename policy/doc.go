@@ -41,8 +41,9 @@
 // packages below passerelle.tests, and cannot change a decision. A bundle
 // becomes active only if it compiles with a short list of built-in functions,
 // if every test passes twice, with and without OPA's rule indexing and early
-// exit, and if the tests make every clause of every rule true. A decision is by
-// one bundle, which it names.
+// exit, and if the tests make every clause of every rule true. What depends on no
+// fact is then worked out once, and decisions are as if the rules were evaluated
+// as they are written. A decision is by one bundle, which it names.
 //
 // Out of scope: who the parties are, how budgets are counted, how obligations
 // are performed, signatures of bundles.
