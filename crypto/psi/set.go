@@ -23,8 +23,9 @@ type Set struct {
 // well formed, that each segment has the size and hash that it says and is the one
 // encoding of as many tags as it says, and that tags are ascending and distinct over
 // all segments and below the number of buckets. It takes no memory that depends on
-// the size of segments. It returns an error wrapping [ErrMalformed] for the manifest and [ErrSet] for the
-// segments. Callers check the signature, the chain and the age of the manifest.
+// the size of segments. It returns an error wrapping [ErrMalformed] for the manifest
+// and [ErrSet] for the segments. Callers check the signature, the chain and the age
+// of the manifest.
 func OpenSet(manifest *Manifest, segments [][]byte) (*Set, error) {
 	return openSet(manifest, segments, falsePositiveBits)
 }
