@@ -70,7 +70,7 @@ func (b Bundle) prove(ctx context.Context) (*program, []Problem, error) {
 	if problems := report.problems(); len(problems) > 0 {
 		return nil, problems, nil
 	}
-	p.modules, p.tests = nil, nil
+	p.modules, p.tests, p.folded = nil, nil, nil
 	b.proof.program = p
 	return p, nil, nil
 }

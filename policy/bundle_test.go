@@ -3,6 +3,7 @@ package policy_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"strings"
@@ -400,5 +401,44 @@ decision := d if {
 				t.Errorf("Decide = %s, %v, want %s, %v", encode(t, got), err, encode(t, want), wantErr)
 			}
 		}
+	}
+}
+
+// TestFoldMocks puts something in the place of a rule that others, which are the same
+// for all facts, look at.
+func TestFoldMocks(t *testing.T) {
+	t.Parallel()
+	b := load(t, few(t, map[string]string{"fixtures_test.rego": "",
+		"extra.rego": "package passerelle.extra\n\nbase := 1\n\nderived := base + 1\n\n" +
+			"mocked := x if {\n\tinput.door\n\tx := derived with data.passerelle.extra.base as 41\n}\n",
+		"main.rego": "package passerelle\n\ndecision := {\n\t\"allow\": false, \"approvals_needed\": [], \"obligations\": [], \"redactions\": [],\n" +
+			"\t\"limits\": {}, \"disclose_reason\": true, \"rules\": [\"RU-01\"],\n" +
+			"\t\"denials\": [{\"rule\": \"RU-01\", \"sentence\": sprintf(\"%d\", [data.passerelle.extra.mocked])}],\n}\n",
+	}))
+	e, err := policy.NewUntested(t.Context(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := e.Decide(t.Context(), askInput())
+	if err != nil || len(d.Denials()) != 1 || d.Denials()[0].Sentence != "42" {
+		t.Errorf("Decide = %s, %v, want the sentence 42", encode(t, d), err)
+	}
+}
+
+// TestFoldedIsTested gives a bundle folded rules that are not its own: its tests must
+// fail on them.
+func TestFoldedIsTested(t *testing.T) {
+	t.Parallel()
+	good := load(t, rules(t, nil))
+	report, err := policy.ProveAsFolded(t.Context(), good, good)
+	if err != nil || report.Failed != 0 || report.Passed == 0 {
+		t.Fatalf("control: %d passed, %d failed: %v, %v", report.Passed, report.Failed, report.Failures, err)
+	}
+	other := load(t, rules(t, map[string]string{"main.rego": strings.Replace(read(t, "main.rego"), "count(denials) == 0", "count(denials) >= 0", 1)}))
+	if report, err = policy.ProveAsFolded(t.Context(), good, other); err != nil || report.Failed == 0 {
+		t.Fatalf("%d passed, %d failed, %v: want failures", report.Passed, report.Failed, err)
+	}
+	if !strings.Contains(fmt.Sprint(report.Failures), "folding") {
+		t.Errorf("failures %v do not tell of folding", report.Failures)
 	}
 }

@@ -81,19 +81,27 @@ func Test(ctx context.Context, fsys fs.FS) (TestReport, error) {
 	return p.runTests(ctx)
 }
 
-// runTests runs every test on the rules as they are written, twice: with all
-// optimisations of OPA, as decisions are made, and without rule
-// indexing and early exit, two optimisations that must change nothing. OPA
-// v1.21.0 to v1.22.0 could lose a deny to the first.
+// runTests runs every test twice: on the rules with which decisions are made, which
+// are folded and have all optimisations of OPA; and on the rules as they are written,
+// without rule indexing and early exit. All of that must change nothing. OPA v1.21.0
+// to v1.22.0 could lose a deny to rule indexing. A test that puts something in the
+// place of a rule runs on rules as they are written both times: what was folded may
+// have looked at that rule.
 //
 // Package tester of OPA runs a test one way only, and links package testing.
 func (p *program) runTests(ctx context.Context) (TestReport, error) {
 	report := TestReport{Digest: p.digest, Revision: p.revision}
 	reached := &reach{cover: cover.New(), exits: make(map[place]bool)}
 	for _, t := range p.testRules() {
-		q, err := prepare(ctx, p.tests, t.ref)
+		written, err := prepare(ctx, p.tests, t.ref)
 		if err != nil {
 			return TestReport{}, err
+		}
+		q := written
+		if !t.mocks {
+			if q, err = prepare(ctx, p.folded, t.ref); err != nil {
+				return TestReport{}, err
+			}
 		}
 		fail := func(format string, args ...any) {
 			report.Failed++
@@ -101,7 +109,7 @@ func (p *program) runTests(ctx context.Context) (TestReport, error) {
 		}
 		limited, cancel := context.WithTimeout(ctx, proofTimeout)
 		fast, errFast := outcome(limited, q)
-		plain, errPlain := outcome(limited, q, rego.EvalRuleIndexing(false), rego.EvalEarlyExit(false), rego.EvalQueryTracer(reached))
+		plain, errPlain := outcome(limited, written, rego.EvalRuleIndexing(false), rego.EvalEarlyExit(false), rego.EvalQueryTracer(reached))
 		cancel()
 		switch {
 		case ctx.Err() != nil:
@@ -111,7 +119,7 @@ func (p *program) runTests(ctx context.Context) (TestReport, error) {
 		case errPlain != nil:
 			fail("failed: %v", evalError(ctx, "evaluating", errPlain))
 		case fast != plain:
-			fail("is %s, but %s without rule indexing and early exit", fast, plain)
+			fail("is %s, but %s without rule indexing, early exit and folding", fast, plain)
 		case fast != "true":
 			fail("is %s", fast)
 		default:
@@ -140,13 +148,14 @@ func outcome(ctx context.Context, q rego.PreparedEvalQuery, opts ...rego.EvalOpt
 type testRule struct {
 	ref, name, file string
 	line            int
+	mocks           bool // it puts something in the place of a rule or a function
 }
 
 // testRules returns the tests by file and line. Several clauses of one name are
 // one test.
 func (p *program) testRules() []testRule {
 	var tests []testRule
-	seen := make(map[string]bool)
+	seen := make(map[string]int) // where in tests, by path
 	for _, file := range slices.Sorted(maps.Keys(p.tests.Modules)) {
 		m := p.tests.Modules[file]
 		if !strings.HasSuffix(file, testSuffix) {
@@ -155,14 +164,47 @@ func (p *program) testRules() []testRule {
 		for _, r := range m.Rules {
 			name := strings.TrimPrefix(r.Ref().String(), m.Package.Path.String()+".")
 			ref := r.Ref().String()
-			if !strings.HasPrefix(name, "test_") || seen[ref] {
+			if !strings.HasPrefix(name, "test_") {
 				continue
 			}
-			seen[ref] = true
-			tests = append(tests, testRule{ref, name, file, r.Location.Row})
+			mocks := p.mocks(r, make(map[*ast.Rule]bool))
+			if at, ok := seen[ref]; ok {
+				tests[at].mocks = tests[at].mocks || mocks
+				continue
+			}
+			seen[ref] = len(tests)
+			tests = append(tests, testRule{ref, name, file, r.Location.Row, mocks})
 		}
 	}
 	return tests
+}
+
+// mocks reports whether r, or a rule that it refers to, puts something in the place of
+// anything but the input.
+func (p *program) mocks(r *ast.Rule, seen map[*ast.Rule]bool) bool {
+	if seen[r] {
+		return false
+	}
+	seen[r] = true
+	if mocks(r) {
+		return true
+	}
+	for d := range p.tests.Graph.Dependencies(r) {
+		if rule, ok := d.(*ast.Rule); ok && p.mocks(rule, seen) {
+			return true
+		}
+	}
+	return false
+}
+
+// mocks reports whether r puts something in the place of anything but the input.
+func mocks(r *ast.Rule) (found bool) {
+	ast.WalkWiths(r, func(w *ast.With) bool {
+		ref, ok := w.Target.Value.(ast.Ref)
+		found = found || !ok || !ref[0].Equal(ast.InputRootDocument)
+		return found
+	})
+	return found
 }
 
 // A reach follows an evaluation: which lines it came to, and which clauses of

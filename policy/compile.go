@@ -52,10 +52,11 @@ type program struct {
 	query    rego.PreparedEvalQuery
 	reads    [][]string // paths of the facts that rules look at, see Facts
 
-	// What tests need: the modules of the rules, and a compiler that has them
-	// and the tests. Tests are not in query, so they cannot change a decision.
-	modules map[string]*ast.Module
-	tests   *ast.Compiler
+	// What tests need: the modules of the rules as they are written, and two
+	// compilers that have the tests, too: with these modules, and with the folded
+	// ones. Tests are not in query, so they cannot change a decision.
+	modules       map[string]*ast.Module
+	tests, folded *ast.Compiler
 }
 
 // compile compiles b. The problems are the author's to mend; with any of them
@@ -112,6 +113,10 @@ func compile(ctx context.Context, b Bundle) (*program, []Problem, error) {
 	}
 	// Not strict: an import may be used only in what was folded.
 	if compiler, problems = newCompiler(folded, false); len(problems) > 0 {
+		return nil, problems, nil
+	}
+	maps.Copy(all, folded)
+	if p.folded, problems = newCompiler(all, false); len(problems) > 0 {
 		return nil, problems, nil
 	}
 	p.reads = readsOf(compiler.Modules)

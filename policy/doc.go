@@ -40,10 +40,11 @@
 // duty, citation and regimes as METADATA; tests are in files _test.rego in
 // packages below passerelle.tests, and cannot change a decision. A bundle
 // becomes active only if it compiles with a short list of built-in functions,
-// if every test passes twice, with and without OPA's rule indexing and early
-// exit, and if the tests make every clause of every rule true. What depends on no
-// fact is then worked out once, and decisions are as if the rules were evaluated
-// as they are written. A decision is by one bundle, which it names.
+// if every test passes twice, and if the tests make every clause of every rule
+// true. Decisions are made with rules in which what depends on no fact was worked
+// out once, by OPA with all its optimisations; tests pass on these, and on the rules
+// as they are written, without rule indexing and early exit. A decision is by one
+// bundle, which it names.
 //
 // Out of scope: who the parties are, how budgets are counted, how obligations
 // are performed, signatures of bundles.

@@ -66,3 +66,18 @@ func (x *Plain) Decide(ctx context.Context, door Door, stored []byte) (Decision,
 	d.bundle, d.input = x.p.digest, sha256.Sum256(stored)
 	return d, err
 }
+
+// ProveAsFolded runs the tests of b as Test does, with the rules of another bundle in
+// the place of the folded ones.
+func ProveAsFolded(ctx context.Context, b, other Bundle) (TestReport, error) {
+	p, problems, err := compile(ctx, b)
+	if err != nil || len(problems) > 0 {
+		return TestReport{}, fmt.Errorf("%v, %w", problems, err)
+	}
+	q, problems, err := compile(ctx, other)
+	if err != nil || len(problems) > 0 {
+		return TestReport{}, fmt.Errorf("%v, %w", problems, err)
+	}
+	p.folded = q.folded
+	return p.runTests(ctx)
+}

@@ -14,11 +14,15 @@ import (
 // A rule is folded if neither it nor anything it refers to mentions the input,
 // and if it has one clause and a value. All other rules are left as they are. What
 // rules may call depends on its arguments alone, see builtins, so nothing else
-// could make a difference. Tests run on rules as they are written.
+// could make a difference. A bundle in which a rule puts something in the place of
+// another rule is not folded at all: what was folded would not see it.
 func fold(ctx context.Context, c *ast.Compiler, modules map[string]*ast.Module) (map[string]*ast.Module, error) {
 	clauses := make(map[string][]*ast.Rule) // as compiled, by path
 	for _, m := range c.Modules {
 		for _, r := range m.Rules {
+			if mocks(r) {
+				return modules, nil
+			}
 			clauses[r.Ref().String()] = append(clauses[r.Ref().String()], r)
 		}
 	}
