@@ -71,14 +71,20 @@ func TestBenchEnumerate(t *testing.T) {
 			Class    string
 			FoundPPM float64 `json:"found_ppm"`
 			Within   bool    `json:"within_bound"`
+			Allowed  int64   `json:"per_day_within_bound"`
 		}
 	}
 	if err := json.Unmarshal(stdout.Bytes(), &report); err != nil || !report.Generated || len(report.Classes) != keysPerPerson {
 		t.Fatalf("stdout %q: %v", &stdout, err)
 	}
 	// 6,000,000 guesses at 10,000,000 numbers.
-	if c := report.Classes[0]; c.Class != "doc" || c.FoundPPM != 600_000 || c.Within {
-		t.Errorf("documents: %+v, want 600000 ppm, which is not within the bound", c)
+	if c := report.Classes[0]; c.Class != "doc" || c.FoundPPM != 600_000 || c.Within || c.Allowed != 3333 {
+		t.Errorf("documents: %+v, want 600000 ppm, which is not within the bound, and 3333 a day", c)
+	}
+	for _, c := range report.Classes[1:3] {
+		if !c.Within || c.Allowed < 1_000_000 {
+			t.Errorf("with a date of birth: %+v, want out of reach", c)
+		}
 	}
 	stdout.Reset()
 	args = append(args, "--population", "-")

@@ -229,12 +229,12 @@ func FuzzExchange(f *testing.F) {
 	f.Add([]byte{1}, []byte{0}, []byte{0xff}, byte(7), byte(127))
 	f.Fuzz(func(t *testing.T, secret, info, input []byte, n, flip byte) {
 		if len(info) == 0 || len(info) > oprf.MaxInfoSize || len(input) > oprf.MaxInputSize-1 {
-			t.Skip()
+			t.Skip("outside of the limits")
 		}
 		k := oprf.HashToScalar(secret)
 		key, err := oprf.ParsePrivateKey(k[:])
 		if err != nil {
-			t.Skip()
+			t.Skip("the key is zero")
 		}
 		inputs := make([][]byte, 1+n%9)
 		for i := range inputs {

@@ -312,8 +312,8 @@ func FuzzOpenSegment(f *testing.F) {
 	f.Add(psi.EncodeSegment([]psi.Tag{{Bucket: 5}, {Bucket: 300}}, 8))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) > 1<<14 { // what happens there happens before
-			t.Skip()
+		if len(b) > 1<<14 {
+			t.Skip("longer than a test of every tag may be; what happens there happens before")
 		}
 		tags, err := decode(t, b)
 		if err != nil {
@@ -343,7 +343,7 @@ func FuzzFind(f *testing.F) {
 	f.Add(60, make([]byte, 200), uint32(500), uint64(1)<<39)
 	f.Fuzz(func(t *testing.T, at int, patch []byte, bucket uint32, rest uint64) {
 		if at < 0 || at > len(good) {
-			t.Skip()
+			t.Skip("not a place in the segment")
 		}
 		b := slices.Clone(good)
 		find := psi.Finder(b)

@@ -392,7 +392,7 @@ func FuzzOpenSet(f *testing.F) {
 	f.Fuzz(func(t *testing.T, at int, patch []byte) {
 		b := slices.Clone(set.Segments()[0])
 		if at < 0 || at > len(b) {
-			t.Skip()
+			t.Skip("not a place in the segment")
 		}
 		b = append(b[:at], append(slices.Clone(patch), b[min(len(b), at+len(patch)):]...)...)
 		m := set.Manifest()

@@ -8,33 +8,15 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/passerelle/passerelle/gateway/internal/notify"
 )
 
-// A buffer may be written and read at the same time.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
-// newRunner returns a Runner of a shell script with arguments.
-func newRunner(t *testing.T, log *buffer, script string, args ...string) *notify.Runner {
+// newRunner returns a Runner of a shell script with arguments. Only the test and the
+// Runner write to log, never at the same time.
+func newRunner(t *testing.T, log *bytes.Buffer, script string, args ...string) *notify.Runner {
 	t.Helper()
 	r, err := notify.New(append([]string{"/bin/sh", "-c", script, "sh"}, args...), slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
@@ -46,7 +28,7 @@ func newRunner(t *testing.T, log *buffer, script string, args ...string) *notify
 func TestNotify(t *testing.T) {
 	t.Parallel()
 	out := filepath.Join(t.TempDir(), "out")
-	var log buffer
+	var log bytes.Buffer
 	r := newRunner(t, &log, `cat >> "$1"`, out)
 	n := notify.Notice{Time: time.Date(2026, 11, 22, 13, 0, 0, 0, time.FixedZone("", 3600)), Gateway: "spiffe://border.utopia.example/gateway/main",
 		Kind: "budget_notice", Reason: "BUDGET_WARNING", Direction: "answered", Peer: "border.valdera.example",
@@ -76,7 +58,7 @@ func TestNotify(t *testing.T) {
 func TestFailure(t *testing.T) {
 	t.Parallel()
 	out := filepath.Join(t.TempDir(), "out")
-	var log buffer
+	var log bytes.Buffer
 	r := newRunner(t, &log, `echo x >> "$1"; echo no mail server; yes | head -c 100000; exit 3`, out)
 	for range 3 {
 		r.Notify(notify.Notice{Reason: "BUDGET_WARNING"})
@@ -96,7 +78,7 @@ func TestFailure(t *testing.T) {
 // is bounded, and that Close ends it.
 func TestHang(t *testing.T) {
 	t.Parallel()
-	var log buffer
+	var log bytes.Buffer
 	started := filepath.Join(t.TempDir(), "started")
 	r := newRunner(t, &log, `echo >> "$1"; sleep 600`, started)
 	r.Notify(notify.Notice{})

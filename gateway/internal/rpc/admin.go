@@ -513,6 +513,7 @@ func (s *adminServer) SyncPeers(p *pb.SyncPeersRequest, stream grpc.ServerStream
 			return
 		}
 		last.holder, last.collection, last.done = holder, collection, done
+		// Whoever has hung up ends the synchronisation by its context.
 		_ = stream.Send(&pb.SyncPeersResponse{Message: &pb.SyncPeersResponse_Progress{Progress: &pb.SyncProgress{
 			Holder: holder, Collection: collection, BytesDone: done, BytesTotal: total}}})
 	}

@@ -56,17 +56,17 @@ func FuzzRequest(f *testing.F) {
 		first, rest, ok := next(b)
 		header := new(pb.EvaluateHeader)
 		if !ok || proto.Unmarshal(first, header) != nil {
-			t.Skip()
+			t.Skip("not a stream of these messages")
 		}
 		var batches []*pb.ElementBatch
 		for len(rest) > 0 {
 			var m []byte
 			if m, rest, ok = next(rest); !ok {
-				t.Skip()
+				t.Skip("not a stream of these messages")
 			}
 			batch := new(pb.ElementBatch)
 			if proto.Unmarshal(m, batch) != nil {
-				t.Skip()
+				t.Skip("not a stream of these messages")
 			}
 			batches = append(batches, batch)
 		}
@@ -117,7 +117,7 @@ func FuzzAnswer(f *testing.F) {
 			m, r, ok := next(rest)
 			p := new(pb.EvaluateResponse)
 			if !ok || proto.Unmarshal(m, p) != nil {
-				t.Skip()
+				t.Skip("not a stream of these messages")
 			}
 			rest, list = r, append(list, p)
 		}
@@ -154,7 +154,7 @@ func FuzzTerms(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		p := new(pb.TermsResponse)
 		if proto.Unmarshal(b, p) != nil {
-			t.Skip()
+			t.Skip("not a stream of these messages")
 		}
 		terms, err := rpc.TermsOf(p)
 		if err != nil {
@@ -187,7 +187,7 @@ func FuzzSync(f *testing.F) {
 			m, r, ok := next(rest)
 			p := new(pb.SyncTagSetResponse)
 			if !ok || proto.Unmarshal(m, p) != nil {
-				t.Skip()
+				t.Skip("not a stream of these messages")
 			}
 			rest, list = r, append(list, p)
 		}
