@@ -25,3 +25,9 @@ func (c *contacts) Greeted(trustDomain string, terms *query.Terms) {
 
 // Notice is notice.
 func Notice(self string, e *entry.Entry) notify.Notice { return notice(self, e) }
+
+// Tell gives e to both journeys' Notify.
+func (g *Gateway) Tell(e *entry.Entry) {
+	g.holder.Notify(e)
+	g.asker.Notify(e)
+}
