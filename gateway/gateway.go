@@ -367,6 +367,7 @@ func (g *Gateway) openJourneys(ctx context.Context) error {
 		Internal: g.internal, Store: g.store, Library: g.library, Sealer: sealer{recipient}, StatementKey: g.statement.Key(),
 		Pseudonym: g.Pseudonym, Now: g.now, Notify: told, Logger: g.log,
 	})
+	g.onClose(g.asker.Close)
 	started := &entry.Entry{Kind: entry.KindStarted, Time: g.now().UnixMilli(), Holder: g.cfg.ID(),
 		Protocol: query.Protocol, Bundle: g.engine.BundleDigest()}
 	for _, l := range []*audit.Log{g.shared, g.internal} {

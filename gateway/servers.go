@@ -397,5 +397,6 @@ func (g *Gateway) inspectConfig() inspect.Config {
 		Internal: source("internal", g.internal, g.internalVerifier),
 		Store:    g.store, Policy: g.engine, Peers: g.directory, Officers: g.register,
 		StatementKey: g.statement.PublicKey(), Pseudonym: g.Pseudonym, Now: g.now,
+		Settle: g.asker.LogOutcomes,
 	}
 }

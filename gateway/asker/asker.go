@@ -9,7 +9,7 @@
 //	            5 call the holders        in parallel
 //	            6 verify proof, receipt   log the receipt; anything unverifiable is no result at all
 //	            7 finalize, match         against the local copy of the holder's tags
-//	            8 log the outcome         internal log only: a neighbour must not see a hit
+//	            8 record the outcome      for the internal log only: a neighbour must not see a hit
 //	            9 candidates -> officer   with obligations; a candidate is not an identity
 //
 // Steps 2 to 8 are the method query, in that order; the order is the security
@@ -29,6 +29,7 @@ package asker
 import (
 	"context"
 	"crypto/ed25519"
+	"iter"
 	"log/slog"
 	"time"
 
@@ -83,6 +84,17 @@ type Log interface {
 	Append(ctx context.Context, e *entry.Entry) (audit.Position, error)
 }
 
+// An InternalLog is the log that no other country sees. Outcomes reach it from the
+// store, so what is in it must be readable.
+type InternalLog interface {
+	Log
+
+	// Size returns the number of entries that are durable, and Entries those from
+	// index from to before index to, in order, and at most one error, last.
+	Size() uint64
+	Entries(ctx context.Context, from, to uint64) iter.Seq2[audit.Indexed, error]
+}
+
 // A Sealer seals content to the country's own auditor.
 type Sealer interface {
 	KeyID() [8]byte
@@ -106,8 +118,8 @@ type Config struct {
 	Agreements   *agreement.Registry
 	Directory    Directory
 	Policy       Policy
-	Shared       Log // what both sides know
-	Internal     Log // outcomes and reads
+	Shared       Log         // what both sides know
+	Internal     InternalLog // outcomes and reads
 	Store        *store.Store
 	Library      *Library
 	Sealer       Sealer
@@ -119,10 +131,11 @@ type Config struct {
 }
 
 // An Asker asks neighbours on behalf of our officers. Its methods may be called
-// concurrently.
+// concurrently. Whoever has asked must [Asker.Close] it.
 type Asker struct {
 	Config
-	log *slog.Logger
+	log      *slog.Logger
+	outcomes outbox
 }
 
 // New returns an Asker.

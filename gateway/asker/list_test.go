@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"testing"
 	"time"
@@ -37,6 +38,12 @@ func (l *memoryLog) Append(_ context.Context, e *entry.Entry) (audit.Position, e
 	}
 	l.entries = append(l.entries, e)
 	return audit.Position{}, nil
+}
+
+func (l *memoryLog) Size() uint64 { return uint64(len(l.entries)) }
+
+func (l *memoryLog) Entries(context.Context, uint64, uint64) iter.Seq2[audit.Indexed, error] {
+	return func(func(audit.Indexed, error) bool) {} // there are no outcomes
 }
 
 func pseudonym(id string) [16]byte {

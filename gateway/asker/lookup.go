@@ -30,6 +30,11 @@ import (
 func (a *Asker) Ask(ctx context.Context, caller string, ask *Ask, signature []byte) (*Result, error) {
 	began := a.Now()
 
+	// What could not be recorded is not asked.
+	if err := a.outcomes.fault(); err != nil {
+		return nil, query.Refuse(query.AuditUnavailable, err)
+	}
+
 	// 1
 	who, digest, err := a.authenticate(caller, ask, signature, began)
 	if err != nil {
@@ -247,7 +252,8 @@ func (a *Asker) target(c agreement.Collection, now time.Time) candidateTarget {
 }
 
 // Recover closes the queries that a crash left without an end: whether their
-// request left is unknown, and it is never sent again. It must be called before
+// request left is unknown, and it is never sent again. And it brings the outcomes
+// that were stored, and not logged, into the internal log. It must be called before
 // the first ask.
 func (a *Asker) Recover(ctx context.Context) error {
 	for _, state := range []store.AskState{store.AskIntent, store.AskSent} {
@@ -266,7 +272,7 @@ func (a *Asker) Recover(ctx context.Context) error {
 			}
 		}
 	}
-	return nil
+	return a.LogOutcomes(ctx)
 }
 
 func (a *Asker) recover(ctx context.Context, ask *store.Ask) error {
@@ -282,8 +288,5 @@ func (a *Asker) recover(ctx context.Context, ask *store.Ask) error {
 	}
 	o := *e
 	o.Kind, o.Outcome = entry.KindOutcome, entry.OutcomeFailed
-	if _, err := a.Internal.Append(ctx, &o); err != nil {
-		return err
-	}
-	return a.Store.UpdateAsk(ctx, store.AskUpdate{ID: ask.ID, State: store.AskFailed, Reason: string(query.QueryFailed), Time: a.Now()})
+	return a.end(ctx, store.AskUpdate{ID: ask.ID, State: store.AskFailed, Reason: string(query.QueryFailed), Time: a.Now()}, &o)
 }

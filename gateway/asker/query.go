@@ -79,7 +79,8 @@ type run struct {
 //   - no output is computed before the proof and the receipt have verified;
 //   - what was found is written to the internal log only;
 //   - nothing that was found is stored as a candidate, or leaves this function, before
-//     both the receipt and the outcome are durable in their logs;
+//     the receipt is durable in the shared log, and the outcome in the store, from
+//     which it goes into the internal log, see outbox;
 //   - what the holder sees of us after its answer does not depend on what was found.
 //
 // prepare is step 2 and the half of step 3 that can be made for all holders of an
@@ -142,28 +143,15 @@ func (a *Asker) query(ctx context.Context, r *run) (TargetResult, []Candidate) {
 	// 7
 	candidates := match(r, outputs)
 
-	// The end of 6, and 8: both entries are written at the same time, because each of
-	// them waits for the disk. A crash between the two leaves a query without an end,
-	// which Recover closes as failed in both logs, and nobody has seen anything. What
-	// is written here takes as long for somebody as for nobody.
-	var unlogged error
-	together.Do(2, func(i int) {
-		switch i {
-		case 0:
-			unlogged = a.logOutcome(written, r, candidates)
-		case 1:
-			err = a.logReceipt(written, r, receipt, answer.Receipt)
-		}
-	})
-	if err != nil {
+	// The end of 6, and 8: a crash between the two leaves a query without an end, which
+	// Recover closes as failed in both logs, and nobody has seen anything. What is
+	// written here takes as long for somebody as for nobody.
+	if err := a.logReceipt(written, r, receipt, answer.Receipt); err != nil {
 		return fail(query.Refuse(query.AuditUnavailable, err))
 	}
-	if unlogged == nil {
-		unlogged = a.storeOutcome(written, r, candidates, answer.Receipt)
-	}
-	if unlogged != nil {
+	if err := a.storeOutcome(written, r, candidates, answer.Receipt); err != nil {
 		// What is not recorded is not reported.
-		result.Refusal = query.Refuse(query.AuditUnavailable, unlogged)
+		result.Refusal = query.Refuse(query.AuditUnavailable, err)
 		return result, nil
 	}
 	result.Candidates = len(candidates)
@@ -613,22 +601,18 @@ func (a *Asker) logReceipt(ctx context.Context, r *run, receipt *entry.Receipt, 
 	return err
 }
 
-// logOutcome is the first half of step 8: the internal log says whether there are
-// candidates.
-func (a *Asker) logOutcome(ctx context.Context, r *run, candidates []Candidate) error {
+// storeOutcome is step 8: the query has an end, there is an entry about it for the
+// internal log, and candidates can be listed, all in one commit. There is never a
+// candidate without the entries that say how it came about.
+func (a *Asker) storeOutcome(ctx context.Context, r *run, candidates []Candidate, receipt []byte) error {
+	if err := a.outcomes.fault(); err != nil {
+		return err
+	}
 	e := a.entry(entry.KindOutcome, r)
 	e.Outcome = entry.OutcomeNoCandidate
 	if len(candidates) > 0 {
 		e.Outcome = entry.OutcomeCandidate
 	}
-	_, err := a.Internal.Append(ctx, e)
-	return err
-}
-
-// storeOutcome is the second half of step 8: the query has an end, and candidates
-// can be listed. There is never a candidate without the entries that say how it came
-// about.
-func (a *Asker) storeOutcome(ctx context.Context, r *run, candidates []Candidate, receipt []byte) error {
 	keep := r.began.AddDate(0, 0, r.t.agreement.RetentionDays.WithCandidate)
 	update := store.AskUpdate{ID: r.id, State: store.AskAnswered, RequestDigest: r.request.Digest(), Receipt: receipt,
 		Time: a.Now(), Leaves: r.leaves()}
@@ -639,7 +623,7 @@ func (a *Asker) storeOutcome(ctx context.Context, r *run, candidates []Candidate
 	for i := range candidates {
 		update.Candidates = append(update.Candidates, candidates[i].row(r.t.list.Epoch, keep))
 	}
-	return a.Store.UpdateAsk(ctx, update)
+	return a.end(ctx, update, e)
 }
 
 // leaves returns where the entries about r are in our shared log.
@@ -671,15 +655,12 @@ func (a *Asker) logFailure(ctx context.Context, r *run, cause error) *query.Refu
 	}
 	o := a.entry(entry.KindOutcome, r)
 	o.Outcome, o.Reason = entry.OutcomeFailed, string(refusal.Reason)
-	if _, err := a.Internal.Append(ctx, o); err != nil {
-		return query.Refuse(query.AuditUnavailable, err)
-	}
 	state := store.AskFailed
 	if refusal.Reason == query.PolicyDenied || refusal.Reason == query.BudgetExhausted {
 		state = store.AskRefused
 	}
-	if err := a.Store.UpdateAsk(ctx, store.AskUpdate{ID: r.id, State: state, Reason: string(refusal.Reason), RequestDigest: digest,
-		Time: a.Now(), Leaves: r.leaves()[:1]}); err != nil {
+	if err := a.end(ctx, store.AskUpdate{ID: r.id, State: state, Reason: string(refusal.Reason), RequestDigest: digest,
+		Time: a.Now(), Leaves: r.leaves()[:1]}, o); err != nil {
 		return query.Refuse(query.StorageUnavailable, err)
 	}
 	return refusal

@@ -106,6 +106,10 @@ type Config struct {
 	StatementKey ed25519.PublicKey        // with which we sign receipts as a holder
 	Pseudonym    func(id string) [16]byte // of officers and units
 	Now          func() time.Time
+
+	// Settle brings into the internal log what is on its way there, before anything is
+	// read.
+	Settle func(context.Context) error
 }
 
 // An Inspector shows the logs of one gateway to its country's auditors. Its
@@ -232,6 +236,9 @@ func (i *Inspector) record(ctx context.Context, who officer.Officer, control, wh
 	e.Reason = what
 	if refused {
 		e.Reason = "REFUSED_" + what
+	}
+	if err := i.Settle(ctx); err != nil {
+		return query.Refuse(query.AuditUnavailable, err)
 	}
 	if _, err := i.Internal.Log.Append(context.WithoutCancel(ctx), &e); err != nil {
 		return query.Refuse(query.AuditUnavailable, err)

@@ -181,7 +181,8 @@ type AskUpdate struct {
 	Time          time.Time
 	Leaves        []Leaf
 	Candidates    []Candidate
-	Keep          *Keep // sealed content to keep longer, in the same transaction
+	Keep          *Keep    // sealed content to keep longer, in the same transaction
+	Outcome       *Outcome // of the query, for the internal log
 }
 
 // UpdateAsk stores steps of queries with their leaves and candidates, in one
@@ -231,6 +232,11 @@ func (t *tx) updateAsk(u *AskUpdate) error {
 	}
 	if err := t.putLeaves(u.Leaves); err != nil {
 		return err
+	}
+	if u.Outcome != nil {
+		if err := t.putOutcome(u.Outcome); err != nil {
+			return err
+		}
 	}
 	return t.putCandidates(u.Candidates)
 }

@@ -26,8 +26,8 @@ import (
 // query (DESIGN, section 5), on both sides, open what is left, and check that
 //
 //   - both logs verify;
-//   - after recovery every intent has a receipt or a failure, and every accepted
-//     query an answer or a failure;
+//   - after recovery every intent has a receipt or a failure and exactly one outcome,
+//     and every accepted query an answer or a failure;
 //   - the budget was charged exactly once for each accepted query;
 //   - the same query, asked again, gets the stored bytes or a refusal, and is
 //     never computed.
@@ -138,6 +138,9 @@ func TestCrashChild(t *testing.T) {
 		}
 	}
 	result, err := a.ask(t, nil, traveller(1))
+	if strings.HasSuffix(point, " outcome") && err == nil { // the officer has an answer, and the log not yet its outcome
+		err = a.asker.LogOutcomes(t.Context())
+	}
 	t.Fatalf("survived: %+v, %v", result, err)
 }
 
@@ -158,7 +161,7 @@ func TestCrash(t *testing.T) {
 			if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || !status.Signaled() || status.Signal() != syscall.SIGKILL {
 				t.Fatalf("the child was not killed: %v\n%s", err, out)
 			}
-			checkCrash(t, dir)
+			checkCrash(t, dir, point)
 		})
 	}
 }
@@ -183,7 +186,7 @@ func prepareCrash(t *testing.T, dir string) {
 	})
 }
 
-func checkCrash(t *testing.T, dir string) {
+func checkCrash(t *testing.T, dir, point string) {
 	a, b := reopen(t, dir)
 	ctx := t.Context()
 	if err := b.holder.Recover(ctx); err != nil {
@@ -217,8 +220,35 @@ func checkCrash(t *testing.T, dir string) {
 			t.Errorf("an ask is left %v", ask.State)
 		}
 	}
+	if answered := strings.HasSuffix(point, " outcome"); answered && (len(asks) != 1 || asks[0].State != store.AskAnswered) {
+		t.Errorf("asks %+v, want one that is answered: the officer has seen it", asks)
+	}
 	if intents > 0 && receipts+failures == 0 {
 		t.Errorf("%d intents, %d receipts, %d failures", intents, receipts, failures)
+	}
+	outcomes := make(map[[16]byte]entry.Outcome)
+	for e, err := range a.internal.Entries(ctx, 0, a.internal.Size()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Entry.Kind == entry.KindOutcome {
+			if _, twice := outcomes[e.Entry.Query]; twice {
+				t.Errorf("two outcomes of one query")
+			}
+			outcomes[e.Entry.Query] = e.Entry.Outcome
+		}
+	}
+	if len(outcomes) != len(asks) {
+		t.Errorf("%d outcomes of %d asks", len(outcomes), len(asks))
+	}
+	for _, ask := range asks {
+		want := entry.OutcomeFailed
+		if ask.State == store.AskAnswered {
+			want = entry.OutcomeCandidate
+		}
+		if got := outcomes[ask.ID]; got != want {
+			t.Errorf("an ask that is %v has the outcome %v, want %v", ask.State, got, want)
+		}
 	}
 	decisions := 0
 	for e, err := range b.shared.Entries(ctx, 0, b.shared.Size()) {

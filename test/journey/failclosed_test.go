@@ -3,8 +3,10 @@ package journey_test
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -100,6 +102,81 @@ func TestAskerFailsClosed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A faultyLog fails to append outcomes, before or after they are durable.
+type faultyLog struct {
+	*audit.Log
+	before, after atomic.Bool
+}
+
+func (l *faultyLog) Append(ctx context.Context, e *entry.Entry) (audit.Position, error) {
+	if e.Kind == entry.KindOutcome && l.before.Load() {
+		return audit.Position{}, errors.New("test: not appended")
+	}
+	p, err := l.Log.Append(ctx, e)
+	if e.Kind == entry.KindOutcome && l.after.Load() {
+		return audit.Position{}, errors.New("test: appended, and nobody knows")
+	}
+	return p, err
+}
+
+// TestOutcomesAreLoggedOnce has the internal log fail after the officer was answered:
+// the outcome is kept, nothing more is asked, and when the log works again the outcome
+// is in it once.
+func TestOutcomesAreLoggedOnce(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]func(*faultyLog) *atomic.Bool{
+		"before": func(l *faultyLog) *atomic.Bool { return &l.before },
+		"after":  func(l *faultyLog) *atomic.Bool { return &l.after },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a, _ := pair(t, 3, nil)
+			l := &faultyLog{Log: a.internal}
+			a.internalLog = l
+			a.build()
+			if err := a.asker.Load(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			from := a.internal.Size()
+			fault(l).Store(true)
+			if r, err := a.ask(t, nil, traveller(1)); err != nil || len(r.Candidates) != 1 {
+				t.Fatalf("Ask = %+v, %v, want a candidate", r, err)
+			}
+			if err := a.asker.LogOutcomes(t.Context()); err == nil {
+				t.Fatal("LogOutcomes succeeded")
+			}
+			a.peers.tap.request = func(*query.Request) { t.Error("a request left") }
+			if _, err := a.ask(t, nil, traveller(2)); query.ReasonOf(err) != query.AuditUnavailable {
+				t.Errorf("Ask = %v, want %s", err, query.AuditUnavailable)
+			}
+			a.peers.tap.request = nil
+			fault(l).Store(false)
+			if err := a.asker.LogOutcomes(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if r, err := a.ask(t, nil, traveller(2)); err != nil || len(r.Candidates) != 1 {
+				t.Fatalf("Ask = %+v, %v, want a candidate", r, err)
+			}
+			if err := a.asker.LogOutcomes(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := fmt.Sprint(kinds(t, a.internal, from)); got != "[outcome outcome]" {
+				t.Errorf("the internal log grew by %s, want one outcome of each ask", got)
+			}
+		})
+	}
+}
+
+// TestNoOutcomeNoAnswer has the asker's store fail when the answer is there: an outcome
+// that cannot be recorded is not reported.
+func TestNoOutcomeNoAnswer(t *testing.T) {
+	t.Parallel()
+	a, _ := pair(t, 3, nil)
+	a.peers.tap.answer = func(*query.Answer) { a.store.Close() }
+	r, err := a.ask(t, nil, traveller(1))
+	want(t, r, err, query.AuditUnavailable, false)
 }
 
 func TestAskerRefusesTheCaller(t *testing.T) {
@@ -430,6 +507,9 @@ func TestRecover(t *testing.T) {
 	id := query.NewID(a.clock.Now())
 	if err := a.store.PutAsk(t.Context(), store.Intent{Ask: store.Ask{ID: id, Request: id, Holder: b.td, Collection: "watchlist",
 		Agreement: "a-b", Purpose: "ct-travel-screening", Kind: "single", State: store.AskIntent, Created: a.clock.Now()}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.asker.LogOutcomes(t.Context()); err != nil { // of the asks before
 		t.Fatal(err)
 	}
 	from, internal := a.shared.Size(), a.internal.Size()

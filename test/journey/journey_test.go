@@ -62,7 +62,7 @@ type country struct {
 	shared      *audit.Log
 	internal    *audit.Log
 	sharedLog   holder.Log // what the journeys write to; a test may wrap it
-	internalLog asker.Log
+	internalLog asker.InternalLog
 	keys        holder.Keys // nil means the country itself
 	sharedKey   string      // verifier key of the shared log
 	statement   ed25519.PrivateKey
@@ -277,6 +277,7 @@ func openCountry(t *testing.T, dir, td string, clk *clock) *country {
 	}
 	c.library = asker.NewLibrary(c.store)
 	c.build()
+	t.Cleanup(func() { c.asker.Close(context.Background()) })
 	return c
 }
 
@@ -503,6 +504,9 @@ func TestLookup(t *testing.T) {
 		}
 		if tt.want == 1 && len(result.Candidates[0].Classes) != tt.classes {
 			t.Errorf("%s: classes %v, want %d", tt.name, result.Candidates[0].Classes, tt.classes)
+		}
+		if err := a.asker.LogOutcomes(t.Context()); err != nil {
+			t.Fatal(err)
 		}
 		// The shared logs grow by the same for a hit and a miss.
 		if got, want := fmt.Sprint(kinds(t, a.shared, sharedA)), "[intent receipt]"; got != want {

@@ -21,10 +21,10 @@ func TestAcknowledgeDoesNotWait(t *testing.T) {
 	matched, acknowledged := make(chan struct{}, 10), make(chan struct{})
 	stop := func() {
 		stack := string(debug.Stack())
-		if strings.Contains(stack, "asker.(*Asker).logReceipt") || strings.Contains(stack, "asker.(*Asker).logOutcome") {
+		if strings.Contains(stack, "asker.(*Asker).logReceipt") || strings.Contains(stack, "asker.(*Asker).storeOutcome") {
 			w.utopia.ahead.Store(int64(time.Minute))
 		}
-		if strings.Contains(stack, "asker.(*Asker).logOutcome") {
+		if strings.Contains(stack, "asker.(*Asker).storeOutcome") {
 			matched <- struct{}{}
 			<-acknowledged
 		}

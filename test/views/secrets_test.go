@@ -388,7 +388,7 @@ func forceErrors(t *testing.T, w *world, out *outputs) {
 		n     *nation
 		where string
 	}{{w.valdera, "holder.(*Holder).Answer"}, {u, "asker.(*Asker).Ask("}, {u, "asker.(*Asker).prepare"},
-		{u, "asker.(*Asker).logOutcome"}} {
+		{u, "asker.(*Asker).storeOutcome"}} {
 		var once sync.Once
 		hook := func() {
 			if strings.Contains(string(debug.Stack()), x.where) {

@@ -44,6 +44,7 @@ func Run(t *testing.T, open func(t *testing.T) *store.Store) {
 		{"ExpireAnswers", testExpireAnswers},
 		{"Asks", testAsks},
 		{"AskStates", testAskStates},
+		{"Outcomes", testOutcomes},
 		{"Candidates", testCandidates},
 		{"PolicyInputs", testPolicyInputs},
 		{"Sealed", testSealed},
@@ -674,6 +675,43 @@ func candidate(n, query int) store.Candidate {
 	return store.Candidate{ID: id(n), Query: id(query), Request: id(1000), Holder: peer, Collection: collection, Epoch: 3,
 		ListVersion: 7, Handle: [8]byte{1, 2, 3, 4, 5, 6, 7, byte(n)}, Item: "seat 12A", Weight: 61, Kind: 2, Instruction: 1,
 		State: "new", Detail: []byte(`["doc"]`), Created: Noon, Expires: Noon.Add(24 * time.Hour)}
+}
+
+func testOutcomes(t *testing.T, s *store.Store) {
+	ctx := t.Context()
+	for n := range 4 {
+		ok(t, s.PutAsk(ctx, store.Intent{Ask: ask(n)}))
+	}
+	outcome := func(n int) store.Outcome {
+		return store.Outcome{Query: id(n), Entry: fmt.Appendf(nil, "entry %d", n), After: uint64(10 + n)}
+	}
+	end := func(n int) store.AskUpdate {
+		o := outcome(n)
+		return store.AskUpdate{ID: id(n), State: store.AskAnswered, Outcome: &o}
+	}
+	waiting := func(limit int, want ...store.Outcome) {
+		t.Helper()
+		got, err := s.Outcomes(ctx, limit)
+		ok(t, err)
+		same(t, "outcomes", got, want)
+	}
+	waiting(10)
+	ok(t, s.UpdateAsk(ctx, end(2), end(0), end(1)))
+	waiting(10, outcome(0), outcome(1), outcome(2))
+	waiting(2, outcome(0), outcome(1))
+
+	// A query ends once, and has no other outcome than that of its end.
+	again := end(0)
+	is(t, "a second end", s.UpdateAsk(ctx, store.AskUpdate{ID: id(0), State: store.AskFailed, Outcome: again.Outcome}), store.ErrState)
+	is(t, "a second outcome", s.UpdateAsk(ctx, again), store.ErrExists)
+	// An end that fails leaves none.
+	is(t, "unknown ask", s.UpdateAsk(ctx, end(3), end(99)), store.ErrNotFound)
+	waiting(10, outcome(0), outcome(1), outcome(2))
+
+	ok(t, s.ForgetOutcomes(ctx, id(0), id(2), id(77)))
+	waiting(10, outcome(1))
+	ok(t, s.ForgetOutcomes(ctx))
+	waiting(10, outcome(1))
 }
 
 func testCandidates(t *testing.T, s *store.Store) {
