@@ -45,9 +45,13 @@ type run struct {
 //	c  an agreement both sides share permits this exchange today
 //	d  policy allows it; undefined or failing policy denies
 //	e  the budget is charged, durably and once per query id
-//	f  the decision is in the log, durably
-//	g  only then is anything computed
-//	h  the answer and its receipt are stored, so that they are never made twice
+//	f  the decision is in the log, durably, or there is no answer
+//	g  the answer is computed, while the disk is busy with f
+//	h  the receipt is signed, and stored with the answer, so that they are never made
+//	   twice; only then does anything leave
+//
+// What g computes is dropped if f fails. Its proofs are under fresh nonces, so that a
+// proof which nobody has seen says nothing about the key, and nothing of it is kept.
 //
 // Every error is a [query.Refusal]. A query that is refused from step c on is
 // logged too: it has an entry, and no answer. Until step e a caller that hangs up
@@ -97,13 +101,20 @@ func (h *Holder) Answer(ctx context.Context, caller Caller, req *query.Request) 
 		return kept, err
 	}
 
-	// f
-	if err := h.append(ctx, r); err != nil {
-		return nil, h.fail(ctx, r, query.Refuse(query.AuditUnavailable, err))
+	// f and g
+	var answer *query.Answer
+	var unlogged error
+	together.Do(2, func(i int) {
+		switch i {
+		case 0:
+			unlogged = h.append(ctx, r)
+		case 1:
+			answer, err = h.evaluate(r)
+		}
+	})
+	if unlogged != nil {
+		return nil, h.fail(ctx, r, query.Refuse(query.AuditUnavailable, unlogged))
 	}
-
-	// g
-	answer, err := h.evaluate(r)
 	if err != nil {
 		return nil, h.fail(ctx, r, err)
 	}

@@ -7,7 +7,8 @@
 //	         d policy       `answer`; undefined denies
 //	         e budget       charged durably, once per query id
 //	         f log          the decision is durable, or there is no answer
-//	         g compute      one POPRF evaluation of every element, one proof a batch
+//	         g compute      one POPRF evaluation of every element, one proof a batch; while f
+//	                        is written, and dropped if that fails
 //	         h answer       stored with its receipt, never computed twice
 //
 // The order is the security argument; [Holder.Answer] has it in one place.
