@@ -116,6 +116,8 @@ type Gateway struct {
 	statementVerifier, sharedVerifier, internalVerifier string
 
 	closers []func(context.Context) error // in order of opening
+
+	rotated chan struct{} // of one: an epoch has begun, and lists are not published under it
 }
 
 // New opens everything that a gateway needs, and its listeners. The caller must
@@ -127,7 +129,7 @@ func New(ctx context.Context, c *Config, o Options) (_ *Gateway, err error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
-	g := &Gateway{cfg: c, log: o.Logger, now: o.Now, opts: o}
+	g := &Gateway{cfg: c, log: o.Logger, now: o.Now, opts: o, rotated: make(chan struct{}, 1)}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}

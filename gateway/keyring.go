@@ -38,13 +38,12 @@ func openKeyring(c *Config) (*keyring, error) {
 
 // create makes the key of the first epoch of a collection, if there is none.
 func (k *keyring) create(collection string, now time.Time) error {
-	ring := k.rings[collection]
-	epochs, err := ring.Epochs()
+	epochs, err := k.Epochs(collection)
 	if err != nil || len(epochs) > 0 {
 		return err
 	}
-	key := oprf.GeneratePrivateKey()
-	return ring.Create(1, key.KeyID(), key.Bytes(), now)
+	_, err = k.Create(collection, now)
+	return err
 }
 
 // Server implements holder.Keys.
@@ -70,11 +69,63 @@ func (k *keyring) Server(collection string, epoch uint32) (*oprf.Server, error) 
 	return servers[epoch], nil
 }
 
-// Current implements holder.Keys.
-func (k *keyring) Current(collection string) (uint32, *oprf.Server, error) {
+// Collections implements holder.Keys.
+func (k *keyring) Collections() []string { return slices.Sorted(maps.Keys(k.rings)) }
+
+// ring returns the ring of a collection.
+func (k *keyring) ring(collection string) (*keys.Ring, error) {
 	ring, ok := k.rings[collection]
 	if !ok {
-		return 0, nil, fmt.Errorf("gateway: collection %q is not configured", collection)
+		return nil, fmt.Errorf("gateway: collection %q is not configured", collection)
+	}
+	return ring, nil
+}
+
+// Epochs implements holder.Keys and admin.Keys.
+func (k *keyring) Epochs(collection string) ([]keys.Epoch, error) {
+	ring, err := k.ring(collection)
+	if err != nil {
+		return nil, err
+	}
+	return ring.Epochs()
+}
+
+// Create implements holder.Keys.
+func (k *keyring) Create(collection string, now time.Time) (uint32, error) {
+	ring, err := k.ring(collection)
+	if err != nil {
+		return 0, err
+	}
+	epochs, err := ring.Epochs()
+	if err != nil {
+		return 0, err
+	}
+	next := uint32(1)
+	if len(epochs) > 0 {
+		next = epochs[len(epochs)-1].Number + 1
+	}
+	key := oprf.GeneratePrivateKey()
+	return next, ring.Create(next, key.KeyID(), key.Bytes(), now)
+}
+
+// Destroy implements holder.Keys.
+func (k *keyring) Destroy(collection string, epoch uint32, now time.Time) error {
+	ring, err := k.ring(collection)
+	if err != nil {
+		return err
+	}
+	err = ring.Destroy(epoch, now)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.servers[collection], epoch) // whoever asks from here on reads the mark
+	return err
+}
+
+// Current implements holder.Keys.
+func (k *keyring) Current(collection string) (uint32, *oprf.Server, error) {
+	ring, err := k.ring(collection)
+	if err != nil {
+		return 0, nil, err
 	}
 	key, err := ring.Current()
 	if err != nil {
@@ -87,7 +138,7 @@ func (k *keyring) Current(collection string) (uint32, *oprf.Server, error) {
 // OwnCommitments returns the public keys that our invites commit to.
 func (k *keyring) OwnCommitments() ([]peer.KeyCommitment, error) {
 	var all []peer.KeyCommitment
-	for _, name := range slices.Sorted(maps.Keys(k.rings)) {
+	for _, name := range k.Collections() {
 		epoch, server, err := k.Current(name)
 		if err != nil {
 			return nil, err

@@ -13,7 +13,6 @@ import (
 	"golang.org/x/net/netutil"
 	"google.golang.org/grpc"
 
-	"github.com/passerelle/passerelle/crypto/keys"
 	"github.com/passerelle/passerelle/gateway/admin"
 	"github.com/passerelle/passerelle/gateway/asker"
 	"github.com/passerelle/passerelle/gateway/audit"
@@ -189,12 +188,27 @@ func (g *Gateway) maintain(ctx context.Context) {
 		wg.Go(func() { every(ctx, rotateEvery, true, func() { g.rotate(ctx) }) })
 	}
 	wg.Go(func() { every(ctx, greetEvery, false, func() { g.greetAll(ctx) }) })
+	wg.Go(func() { // old keys are destroyed in time, however long it takes to publish
+		every(ctx, maintainEvery, true, func() {
+			if err := g.holder.MaintainEpochs(ctx); err != nil && ctx.Err() == nil {
+				g.log.ErrorContext(ctx, "epochs not maintained", "err", err)
+			}
+		})
+	})
 	wg.Go(func() {
-		every(ctx, maintainEvery, false, func() {
+		tick := time.NewTicker(maintainEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-tick.C:
+			case <-g.rotated:
+			}
 			if _, err := g.holder.PublishAll(ctx, nil); err != nil && ctx.Err() == nil {
 				g.log.ErrorContext(ctx, "lists not published", "err", err)
 			}
-		})
+		}
 	})
 	wg.Go(func() {
 		every(ctx, maintainEvery, false, func() {
@@ -314,7 +328,7 @@ func (g *Gateway) adminConfig(listening string) admin.Config {
 		TrustDomain: g.cfg.TrustDomain, Gateway: g.cfg.ID(), Endpoint: endpoint, Country: g.cfg.Country, Agency: g.cfg.Agency,
 		AgencyCode: g.cfg.AgencyCode, Software: Software, Store: g.store, Federation: g.federation, Agreements: g.agreements,
 		Officers: g.register, Shared: g.shared, Internal: g.internal, Policy: g.engine, Keys: g.keyring,
-		Publisher: publisher{g.holder, g.opts.Publishing, g.telemetry}, Syncer: syncer{g}, Library: g.library,
+		Publisher: publisher{g.holder, g.opts.Publishing, g.telemetry}, Syncer: syncer{g}, Library: g.library, Rotator: rotator{g},
 		Authorities:       func() ([][]byte, error) { return peer.Authorities(g.source, g.cfg.TrustDomain) },
 		SVIDNotAfter:      g.svidNotAfter,
 		StatementKey:      g.statement.Key(),
@@ -338,13 +352,16 @@ func (g *Gateway) svidNotAfter() (time.Time, error) {
 	return svid.Certificates[0].NotAfter, nil
 }
 
-// Epochs implements admin.Keys.
-func (k *keyring) Epochs(collection string) ([]keys.Epoch, error) {
-	ring, ok := k.rings[collection]
-	if !ok {
-		return nil, fmt.Errorf("gateway: collection %q is not configured", collection)
+// A rotator begins epochs for the operator's journey. It implements admin.Rotator.
+type rotator struct{ g *Gateway }
+
+func (r rotator) Rotate(ctx context.Context, collection string, compromised bool) (uint32, error) {
+	epoch, err := r.g.holder.Rotate(ctx, collection, compromised)
+	select {
+	case r.g.rotated <- struct{}{}: // the lists are published at once
+	default: // as they are already
 	}
-	return ring.Epochs()
+	return epoch, err
 }
 
 // A publisher is the holder as the operator's journey sees it.

@@ -116,6 +116,13 @@ type Keys interface {
 	Epochs(collection string) ([]keys.Epoch, error)
 }
 
+// A Rotator begins epochs. It is the holder's side of this gateway.
+type Rotator interface {
+	// Rotate begins the next epoch of a collection, and returns its number. Of a
+	// compromised key all epochs before end at once. An error may come with a number.
+	Rotate(ctx context.Context, collection string, compromised bool) (epoch uint32, err error)
+}
+
 // A Log is one of the two logs.
 type Log interface {
 	// Append makes e durable.
@@ -175,6 +182,7 @@ type Config struct {
 	Publisher  Publisher
 	Syncer     Syncer
 	Library    Library
+	Rotator    Rotator
 
 	// Issuer is nil if officers get their certificates from elsewhere, such as a
 	// SPIFFE Workload API.

@@ -104,6 +104,13 @@ func (c *country) Epochs(string) ([]keys.Epoch, error) {
 	return []keys.Epoch{{Number: 1, KeyID: "0123", Created: start}}, nil
 }
 
+func (c *country) Rotate(_ context.Context, collection string, compromised bool) (uint32, error) {
+	if collection == "documents" {
+		return 0, errors.New("test: not rotated")
+	}
+	return 2, nil
+}
+
 func (c *country) Publish(_ context.Context, asker, collection string, _ admin.PublishProgress) (*admin.Publication, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -159,7 +166,7 @@ func newCountry(t *testing.T, name, code string) *country {
 		Agency: "Border Police of " + name, AgencyCode: code + "-BP", Software: "passerelle/test",
 		Collections: []admin.Collection{{"watchlist", "watchlist"}, {"documents", "document"}},
 		Store:       s, Federation: federation, Shared: c.shared, Internal: c.internal, Policy: policy{}, Keys: c, Publisher: c,
-		Syncer: c, Library: c, Issuer: authority,
+		Syncer: c, Library: c, Rotator: c, Issuer: authority,
 		Agreements:   agreement.NewRegistry(td, nil),
 		Authorities:  func() ([][]byte, error) { return peer.Authorities(source, td) },
 		SVIDNotAfter: func() (time.Time, error) { return clock().Add(time.Hour), nil },
@@ -793,6 +800,16 @@ func TestStatus(t *testing.T) {
 	u.ok(err)
 	if len(keys) != 4 || keys[0].Collection != "documents" || keys[1].RotateBy != start.AddDate(0, 0, 30) || keys[2].Kind != "log" {
 		t.Errorf("keys = %+v", keys)
+	}
+	for _, tt := range []struct {
+		collection string
+		epoch      uint32
+		reason     query.Reason
+	}{{"watchlist", 2, ""}, {"documents", 0, query.Internal}, {"other", 0, query.NotFound}} {
+		epoch, err := u.admin.RotateKey(t.Context(), u.id("operator"), tt.collection, false)
+		if epoch != tt.epoch || query.ReasonOf(err) != tt.reason {
+			t.Errorf("RotateKey of %s = %d, %v, want %d, %q", tt.collection, epoch, err, tt.epoch, tt.reason)
+		}
 	}
 	done := uint64(0)
 	results, err := u.admin.Sync(t.Context(), u.id("operator"), "x", "y", func(_, _ string, n, _ uint64) { done = n })

@@ -256,6 +256,7 @@ type Key struct {
 	Created    time.Time
 	State      string
 	RotateBy   time.Time // by the agreements in force; zero: none says
+	Ends       time.Time // of an overlapping epoch: when its key is destroyed, as the agreements are now
 }
 
 // ListKeys returns the keys of the gateway, by kind, collection and epoch.
@@ -280,9 +281,9 @@ func (a *Admin) keys(now time.Time) ([]Key, error) {
 			case !e.Destroyed.IsZero():
 				k.State = KeyDestroyed
 			case i < len(epochs)-1:
-				k.State = KeyOverlapping
+				k.State, k.Ends = KeyOverlapping, epochs[i+1].Created.Add(a.Agreements.Overlap(c.Name, now))
 			default:
-				k.RotateBy = a.rotateBy(c.Name, e.Created, now)
+				k.RotateBy = a.Agreements.RotateBy(c.Name, e.Created, now)
 			}
 			all = append(all, k)
 		}
@@ -291,21 +292,4 @@ func (a *Admin) keys(now time.Time) ([]Key, error) {
 		return cmp.Or(strings.Compare(x.Kind, y.Kind), strings.Compare(x.Collection, y.Collection), cmp.Compare(x.Epoch, y.Epoch))
 	})
 	return all, nil
-}
-
-// rotateBy returns when the agreements in force say that a key should be rotated.
-func (a *Admin) rotateBy(collection string, created, now time.Time) time.Time {
-	var first time.Time
-	for _, info := range a.Agreements.List(now) {
-		if info.State != agreement.Active || info.Superseded || created.IsZero() {
-			continue
-		}
-		for _, c := range info.Agreement.Held(a.TrustDomain) {
-			end := created.AddDate(0, 0, c.RotationDays)
-			if c.Name == collection && (first.IsZero() || end.Before(first)) {
-				first = end
-			}
-		}
-	}
-	return first
 }

@@ -32,6 +32,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/passerelle/passerelle/crypto/keys"
 	"github.com/passerelle/passerelle/crypto/oprf"
 	"github.com/passerelle/passerelle/gateway/agreement"
 	"github.com/passerelle/passerelle/gateway/audit"
@@ -91,6 +92,19 @@ type Keys interface {
 
 	// Current returns the epoch under which sets are published now.
 	Current(collection string) (epoch uint32, server *oprf.Server, err error)
+
+	// Collections returns the names of our collections.
+	Collections() []string
+
+	// Epochs returns all epochs of a collection, ascending, destroyed ones too.
+	Epochs(collection string) ([]keys.Epoch, error)
+
+	// Create makes the key of the epoch after the last one, durably.
+	Create(collection string, now time.Time) (epoch uint32, err error)
+
+	// Destroy destroys the key of an epoch: when it returns nil nobody can use it any
+	// more, also not from a backup.
+	Destroy(collection string, epoch uint32, now time.Time) error
 }
 
 // A Policy decides. An error comes with a Decision that denies.

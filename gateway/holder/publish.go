@@ -106,7 +106,7 @@ func (h *Holder) Publish(ctx context.Context, asker, collection string, progress
 	if err != nil {
 		return nil, err
 	}
-	b := &build{h: h, a: a, digest: digest, c: c, asker: asker, epoch: epoch, now: now, progress: progress,
+	b := &build{h: h, a: a, digest: digest, c: c, asker: asker, epoch: epoch, server: server, now: now, progress: progress,
 		out:     Publication{Asker: asker, Collection: collection, Epoch: epoch, Withheld: make(map[string]int)},
 		decided: newDecided(h.Policy.Facts())}
 	b.agreed = facts.Agreement(a, digest, false)
@@ -114,7 +114,17 @@ func (h *Holder) Publish(ctx context.Context, asker, collection string, progress
 	if err := b.previous(ctx); err != nil || b.out.Unchanged {
 		return &b.out, err
 	}
-	keys, err := b.records(ctx)
+	if err := b.records(ctx); err != nil {
+		return nil, err
+	}
+	vanished, err := b.vanished(ctx)
+	if err == nil && vanished {
+		err = b.nextEpoch(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	keys, err := b.keys(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -124,9 +134,12 @@ func (h *Holder) Publish(ctx context.Context, asker, collection string, progress
 	b.out.ListVersion = b.version + 1
 	heads := make([]store.Head, len(c.Classes))
 	for i, class := range c.Classes {
-		if heads[i], err = b.class(ctx, server, class, keys[class]); err != nil {
+		if heads[i], err = b.class(ctx, class, keys[class]); err != nil {
 			return nil, err
 		}
+	}
+	if _, err := h.Keys.Server(collection, b.epoch); err != nil { // it ended while the sets were built
+		return nil, err
 	}
 	for i := range heads {
 		index, err := b.log(ctx, heads[i].Hash)
@@ -153,10 +166,10 @@ func (h *Holder) Publish(ctx context.Context, asker, collection string, progress
 
 // class builds the set of one key class, and stores its segments. The set is not
 // published before the heads of all classes advance together.
-func (b *build) class(ctx context.Context, server *oprf.Server, class string, keys []psi.Record) (store.Head, error) {
-	set, err := psi.Build(ctx, server, psi.Params{
+func (b *build) class(ctx context.Context, class string, keys []psi.Record) (store.Head, error) {
+	set, err := psi.Build(ctx, b.server, psi.Params{
 		Info:      b.h.info(b.asker, b.c.Name, class, b.epoch),
-		PublicKey: server.PublicKey(),
+		PublicKey: b.server.PublicKey(),
 		Version:   b.out.ListVersion,
 		Previous:  b.heads[class],
 		Created:   b.now,
@@ -195,6 +208,7 @@ type build struct {
 	c        *agreement.Collection
 	asker    string
 	epoch    uint32
+	server   *oprf.Server // of epoch
 	now      time.Time
 	progress Progress
 	version  uint64              // list version before, 0 for none
@@ -205,6 +219,8 @@ type build struct {
 	agreed     policy.Agreement // what is the same for every record
 	self, peer policy.Gateway
 	decided    *decided
+	let        []judged // records that are let through and have keys
+	withheld   []string // ids of those that are not let through
 }
 
 // previous reads the version that is published now, and finds out whether it is
@@ -220,7 +236,9 @@ func (b *build) previous(ctx context.Context) error {
 	b.heads = make(map[string][32]byte)
 	last, err := b.h.Store.Published(ctx, b.asker, b.c.Name)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil
+		b.epoch, b.server, err = b.h.committed(b.c.Name, b.c.KeyCommitment)
+		b.out.Epoch, b.basis.Epoch = b.epoch, b.epoch
+		return err
 	}
 	if err != nil {
 		return err
@@ -254,10 +272,8 @@ type judged struct {
 // cores.
 const judgedAtOnce = 1024
 
-// records asks the publish door about every record of the collection and returns
-// the lookup keys of those it lets through, by class.
-func (b *build) records(ctx context.Context) (map[string][]psi.Record, error) {
-	var all []judged
+// records asks the publish door about every record of the collection.
+func (b *build) records(ctx context.Context) error {
 	waiting := make([]store.RecordRow, 0, judgedAtOnce)
 	decide := func() error {
 		results, err := b.judge(ctx, waiting)
@@ -270,6 +286,7 @@ func (b *build) records(ctx context.Context) (map[string][]psi.Record, error) {
 			r := &results[i]
 			switch {
 			case !r.allowed:
+				b.withheld = append(b.withheld, r.id)
 				for _, rule := range r.denied {
 					b.out.Withheld[rule]++
 				}
@@ -277,7 +294,7 @@ func (b *build) records(ctx context.Context) (map[string][]psi.Record, error) {
 			case len(r.keys) == 0:
 				b.out.WithoutKeys++
 			default:
-				all = append(all, *r)
+				b.let = append(b.let, *r)
 			}
 			b.out.Published++
 		}
@@ -285,39 +302,62 @@ func (b *build) records(ctx context.Context) (map[string][]psi.Record, error) {
 	}
 	for row, err := range b.h.Store.Records(ctx, b.c.Name) {
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if waiting = append(waiting, row); len(waiting) == judgedAtOnce {
 			if err := decide(); err != nil {
-				return nil, err
+				return err
 			}
 		}
 	}
 	if err := decide(); err != nil {
-		return nil, err
+		return err
 	}
 	if int64(b.out.Published) > b.c.MaxRecords {
-		return nil, fmt.Errorf("holder: %d records to publish are more than the %d that agreement %s permits",
+		return fmt.Errorf("holder: %d records to publish are more than the %d that agreement %s permits",
 			b.out.Published, b.c.MaxRecords, b.a.ID)
 	}
+	return nil
+}
 
-	rows := make([]store.HandleRow, len(all))
-	for i := range all {
-		rows[i] = store.HandleRow{Handle: psi.GenerateHandle(), RecordID: all[i].id}
+// vanished reports whether a record that the rules withhold now was published to this
+// asker in this epoch. That it goes may say why, for instance that somebody was granted
+// asylum, so it goes with the key, at once with all other tags.
+func (b *build) vanished(ctx context.Context) (bool, error) {
+	return b.h.Store.AnyHandle(ctx, b.asker, b.c.Name, b.epoch, b.withheld)
+}
+
+// nextEpoch moves b to a later epoch.
+func (b *build) nextEpoch(ctx context.Context) error {
+	err := b.h.after(ctx, b.c.Name, b.epoch)
+	if err == nil {
+		b.epoch, b.server, err = b.h.Keys.Current(b.c.Name)
+	}
+	b.out.Epoch, b.basis.Epoch = b.epoch, b.epoch
+	return err
+}
+
+// keys returns the lookup keys of the records that are let through, by class, with the
+// handles of this epoch.
+func (b *build) keys(ctx context.Context) (map[string][]psi.Record, error) {
+	rows := make([]store.HandleRow, len(b.let))
+	for i := range b.let {
+		rows[i] = store.HandleRow{Handle: psi.GenerateHandle(), RecordID: b.let[i].id}
 	}
 	rows, err := b.h.Store.PutHandles(ctx, b.asker, b.c.Name, b.epoch, rows)
 	if err != nil {
 		return nil, err
 	}
 	keys := make(map[string][]psi.Record)
-	for i := range all {
-		for _, k := range all[i].keys {
+	for i := range b.let {
+		r := &b.let[i]
+		for _, k := range r.keys {
 			class := string(k.Class)
 			if !slices.Contains(b.c.Classes, class) {
 				continue
 			}
-			l := psi.Label{Handle: rows[i].Handle, Weight: weight(k.Class, all[i].weight)}
-			l.Kind, l.Instruction = b.c.Shown(all[i].kind, all[i].instr)
+			l := psi.Label{Handle: rows[i].Handle, Weight: weight(k.Class, r.weight)}
+			l.Kind, l.Instruction = b.c.Shown(r.kind, r.instr)
 			keys[class] = append(keys[class], psi.Record{Key: k.Bytes, Label: l})
 			b.out.Keys++
 		}
@@ -356,7 +396,7 @@ func (b *build) judgeOne(ctx context.Context, row *store.RecordRow) (judged, err
 		return judged{}, fmt.Errorf("publish door: %w", err)
 	}
 	if !v.allowed {
-		return judged{verdict: v}, nil
+		return judged{id: r.ID, verdict: v}, nil
 	}
 	return judged{id: r.ID, weight: r.Weight, kind: r.AlertKind, instr: r.Instruction, keys: r.Keys(), verdict: v}, nil
 }

@@ -84,6 +84,26 @@ func (s *Store) Handles(ctx context.Context, peer, collection string, epoch uint
 	return all, nil
 }
 
+// AnyHandle reports whether one of the records has a handle towards a peer in an epoch.
+func (s *Store) AnyHandle(ctx context.Context, peer, collection string, epoch uint32, records []string) (bool, error) {
+	for _, id := range records {
+		if err := ctx.Err(); err != nil {
+			return false, err
+		}
+		var b []byte
+		err := s.records.get(ctx, "reading a handle",
+			"SELECT handle FROM handles WHERE peer = $1 AND collection = $2 AND epoch = $3 AND record_id = $4",
+			[]any{peer, collection, int64(epoch), id}, &b)
+		if err == nil {
+			return true, nil
+		}
+		if !errors.Is(err, ErrNotFound) {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
 // RecordByHandle returns the id of the record that a peer names, or an error
 // wrapping [ErrNotFound]. The record itself may have been deleted since.
 func (s *Store) RecordByHandle(ctx context.Context, peer, collection string, epoch uint32, handle [8]byte) (string, error) {

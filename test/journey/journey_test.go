@@ -15,10 +15,12 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/passerelle/passerelle/crypto/keys"
 	"github.com/passerelle/passerelle/crypto/oprf"
 	"github.com/passerelle/passerelle/crypto/sealed"
 	"github.com/passerelle/passerelle/gateway/agreement"
@@ -71,7 +73,10 @@ type country struct {
 	officer     officer.PrivateKey
 	auditor     sealed.Identity
 	policy      *policy.Engine
-	oprf        oprf.PrivateKey
+	oprf        oprf.PrivateKey // of epoch 1
+	epochs      sync.Mutex      // guards what follows
+	known       []keys.Epoch
+	later       []oprf.PrivateKey // of the epochs from 2 on
 	peers       *peers
 	library     *asker.Library
 	holder      *holder.Holder
@@ -180,16 +185,55 @@ func (n *neighbour) SyncTagSet(ctx context.Context, r query.SyncRequest, header 
 	})
 }
 
-// Server and Current implement holder.Keys with one epoch.
-func (c *country) Server(collection string, epoch uint32) (*oprf.Server, error) {
-	if epoch != 1 {
-		return nil, errors.New("journey: no such epoch")
+// A country implements holder.Keys with the keys in later, and c.oprf for epoch 1. They
+// are in memory only.
+
+func (c *country) Collections() []string { return []string{"watchlist"} }
+
+func (c *country) Epochs(string) ([]keys.Epoch, error) {
+	c.epochs.Lock()
+	defer c.epochs.Unlock()
+	if len(c.known) == 0 {
+		c.known = []keys.Epoch{{Number: 1, Created: c.clock.Now()}}
 	}
-	return oprf.NewServer(c.oprf), nil
+	return slices.Clone(c.known), nil
 }
 
-func (c *country) Current(string) (uint32, *oprf.Server, error) {
-	return 1, oprf.NewServer(c.oprf), nil
+func (c *country) Create(_ string, now time.Time) (uint32, error) {
+	c.Epochs("")
+	c.epochs.Lock()
+	defer c.epochs.Unlock()
+	next := uint32(len(c.known)) + 1
+	c.known = append(c.known, keys.Epoch{Number: next, Created: now})
+	c.later = append(c.later, oprf.GeneratePrivateKey())
+	return next, nil
+}
+
+func (c *country) Destroy(_ string, epoch uint32, now time.Time) error {
+	c.epochs.Lock()
+	defer c.epochs.Unlock()
+	c.known[epoch-1].Destroyed = now
+	return nil
+}
+
+func (c *country) Server(collection string, epoch uint32) (*oprf.Server, error) {
+	all, _ := c.Epochs(collection)
+	switch {
+	case epoch == 0 || int(epoch) > len(all) || !all[epoch-1].Destroyed.IsZero():
+		return nil, errors.New("journey: no such epoch")
+	case epoch == 1:
+		return oprf.NewServer(c.oprf), nil
+	}
+	c.epochs.Lock()
+	defer c.epochs.Unlock()
+	return oprf.NewServer(c.later[epoch-2]), nil
+}
+
+func (c *country) Current(collection string) (uint32, *oprf.Server, error) {
+	all, _ := c.Epochs(collection)
+	epoch := all[len(all)-1].Number
+	s, err := c.Server(collection, epoch)
+	return epoch, s, err
 }
 
 // KeyID and Seal implement asker.Sealer.

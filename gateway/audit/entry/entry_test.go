@@ -69,6 +69,7 @@ func samples() []entry.Entry {
 		{Kind: entry.KindBudgetNotice, Time: noon, Agreement: "uto-qva-1", Reason: "BUDGET_HALF"},
 		{Kind: entry.KindStarted, Time: noon},
 		{Kind: entry.KindRecovery, Time: noon, Subject: b32(15), Reason: "DISK_LOST"},
+		{Kind: entry.KindEpoch, Time: noon, Holder: holder, Collection: "watchlist", Subject: b32(16), Reason: "EPOCH_BEGUN"},
 	}
 }
 
@@ -162,7 +163,7 @@ func TestEntryValidate(t *testing.T) {
 		want       string
 	}{
 		{"zero kind", "intent", func(e *entry.Entry) { e.Kind = 0 }, "kind"},
-		{"unknown kind", "intent", func(e *entry.Entry) { e.Kind = 16 }, "kind"},
+		{"unknown kind", "intent", func(e *entry.Entry) { e.Kind = 17 }, "kind"},
 		{"no time", "intent", func(e *entry.Entry) { e.Time = 0 }, "time"},
 		{"negative time", "intent", func(e *entry.Entry) { e.Time = -1 }, "time"},
 		{"no query", "intent", func(e *entry.Entry) { e.Query = [16]byte{} }, "query"},

@@ -26,6 +26,7 @@ const (
 	KindBudgetNotice      Kind = 13 // internal: a share of a budget is used up
 	KindStarted           Kind = 14 // a gateway opened this log
 	KindRecovery          Kind = 15 // first entry of a log that continues a lost one
+	KindEpoch             Kind = 16 // holder: an epoch of a collection began, or its key was destroyed
 )
 
 // kinds are the names of all kinds, as in JSON and the command line.
@@ -45,6 +46,7 @@ var kinds = [...]string{
 	KindBudgetNotice:      "budget_notice",
 	KindStarted:           "started",
 	KindRecovery:          "recovery",
+	KindEpoch:             "epoch",
 }
 
 // String returns the name of k, or "invalid".
@@ -244,6 +246,8 @@ func (e *Entry) fields() (must, may fields) {
 		must, may = fAgreement|fReason, fAgreementDigest|fAsker|fHolder|fPurpose|fCollection|fProfile|fItems|fQuery|fDirection
 	case KindStarted:
 		must, may = 0, fAsker|fHolder|fSubject|fBundle|fProtocol|fNormalisation|fReason
+	case KindEpoch:
+		must, may = fHolder|fCollection|fSubject|fReason, fOfficer
 	case KindRecovery:
 		must, may = fSubject|fReason, fAsker|fHolder|fOfficer|fPeerLeaf|fSealed|fAuditor
 	}
@@ -273,6 +277,7 @@ func (e *Entry) fields() (must, may fields) {
 //	budget_notice      agreement, reason
 //	started            nothing
 //	recovery           subject, reason
+//	epoch              holder, collection, subject (the public key), reason
 //
 // A reason never stands beside a decision that allows, an outcome only in the kind
 // of that name, and officer, case or match never in a holder's entry. A query about

@@ -131,7 +131,7 @@ func makeVectors(t *testing.T) []vector {
 	// Entries.
 	names := []string{"intent", "decision_allowed", "decision_denied", "intent_profile", "failure", "receipt",
 		"manifest_published", "manifest_accepted", "bundle_activated", "agreement", "federation", "register",
-		"outcome", "read", "budget_notice", "started", "recovery"}
+		"outcome", "read", "budget_notice", "started", "recovery", "epoch"}
 	for i, e := range samples() {
 		b := mustBytes(t, &e)
 		leaf := entry.LeafHash(b)
@@ -153,7 +153,7 @@ func makeVectors(t *testing.T) []vector {
 	bad("empty", func([]byte) []byte { return nil })
 	bad("version", func(b []byte) []byte { b[0] = 2; return b })
 	bad("zero_kind", func(b []byte) []byte { b[1] = 0; return b })
-	bad("unknown_kind", func(b []byte) []byte { b[1] = 16; return b })
+	bad("unknown_kind", func(b []byte) []byte { b[1] = 17; return b })
 	bad("negative_time", func(b []byte) []byte { b[2] |= 0x80; return b })
 	bad("no_query", func(b []byte) []byte { copy(b[10:26], make([]byte, 16)); return b })
 	bad("direction", func(b []byte) []byte { b[26] = 1; return b })

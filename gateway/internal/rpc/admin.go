@@ -544,9 +544,27 @@ func (s *adminServer) ListKeys(ctx context.Context, _ *pb.ListKeysRequest) (*pb.
 	out := new(pb.ListKeysResponse)
 	for _, k := range list {
 		out.Keys = append(out.Keys, &pb.Key{Kind: k.Kind, KeyId: k.KeyID, Collection: k.Collection, Epoch: k.Epoch,
-			Created: timestamp(k.Created), State: k.State, RotateBy: timestamp(k.RotateBy)})
+			Created: timestamp(k.Created), State: k.State, RotateBy: timestamp(k.RotateBy), Ends: timestamp(k.Ends)})
 	}
 	return out, nil
+}
+
+// RotateKey implements AdminService.
+func (s *adminServer) RotateKey(ctx context.Context, p *pb.RotateKeyRequest) (*pb.RotateKeyResponse, error) {
+	caller, err := requireRole(ctx, running...)
+	if err != nil {
+		return nil, err
+	}
+	var r reader
+	collection := r.code("collection", p.GetCollection(), maxCode, false)
+	if r.err != nil {
+		return nil, query.Refuse(query.Malformed, r.err)
+	}
+	epoch, err := s.admin.RotateKey(ctx, caller.ID, collection, p.GetCompromised())
+	if err != nil {
+		return nil, err
+	}
+	return &pb.RotateKeyResponse{Epoch: epoch}, nil
 }
 
 func number(n int) uint64 { return uint64(max(n, 0)) }

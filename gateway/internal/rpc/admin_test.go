@@ -64,6 +64,12 @@ func (p *adminParts) OwnCommitments() ([]peer.KeyCommitment, error) { return sli
 func (*adminParts) Epochs(string) ([]keys.Epoch, error) {
 	return []keys.Epoch{{Number: 1, KeyID: "0123"}}, nil
 }
+func (*adminParts) Rotate(_ context.Context, collection string, compromised bool) (uint32, error) {
+	if collection != "watchlist" || !compromised {
+		return 0, errors.New("test: not what was asked for")
+	}
+	return 7, nil
+}
 func (*adminParts) Publish(_ context.Context, asker, collection string, _ admin.PublishProgress) (*admin.Publication, error) {
 	return &admin.Publication{Asker: asker, Collection: collection}, nil
 }
@@ -116,7 +122,7 @@ func newOffice(t *testing.T, td, code string, roles ...officer.Role) *office {
 		AgencyCode: strings.ToLower(code) + "-bp", Software: "passerelle/test", Store: s, Federation: o.federation,
 		Collections: []admin.Collection{{Name: "watchlist", Category: "watchlist"}}, Agreements: agreement.NewRegistry(td, nil),
 		Officers: o.register, Shared: parts, Internal: parts, Policy: parts, Keys: parts, Publisher: parts, Syncer: parts,
-		Library: parts, Issuer: o.authority, Authorities: func() ([][]byte, error) { return peer.Authorities(o.source, td) },
+		Library: parts, Rotator: parts, Issuer: o.authority, Authorities: func() ([][]byte, error) { return peer.Authorities(o.source, td) },
 		SVIDNotAfter: func() (time.Time, error) { return time.Now().Add(time.Hour), nil },
 		StatementKey: key, StatementVerifier: statement, LogVerifier: log, Started: time.Now(), Now: time.Now,
 		Pseudonym: func(id string) [16]byte { h := sha256.Sum256([]byte(id)); return [16]byte(h[:16]) },
@@ -322,6 +328,11 @@ func TestAdminJourney(t *testing.T) {
 	if len(kept.GetKeys()) != 3 {
 		t.Errorf("keys = %v", kept)
 	}
+	rotated, err := operator.RotateKey(ctx, &pb.RotateKeyRequest{Collection: "watchlist", Compromised: true})
+	a.ok(err)
+	if rotated.GetEpoch() != 7 {
+		t.Errorf("rotated = %v", rotated)
+	}
 	syncing, err := operator.SyncPeers(ctx, &pb.SyncPeersRequest{TrustDomain: "b.example", Collection: "watchlist"})
 	a.ok(err)
 	var got []string
@@ -370,7 +381,8 @@ func TestAdminRoles(t *testing.T) {
 	may := map[string]string{"GetStatus": watching, "IngestRecords": running, "CreateInvite": running, "AcceptInvite": running,
 		"ListPeers": watching, "EndPeer": running, "DraftAgreement": drafting, "SignAgreement": agreeing, "AcceptAgreement": agreeing,
 		"ListAgreements": watching, "GetAgreement": watching, "SuspendAgreement": agreeing, "ResumeAgreement": agreeing,
-		"ProposeOfficerChange": changing, "ListOfficers": watching, "SyncPeers": running, "ListKeys": watching}
+		"ProposeOfficerChange": changing, "ListOfficers": watching, "SyncPeers": running, "ListKeys": watching,
+		"RotateKey": running}
 	var methods []string
 	for _, m := range pb.AdminService_ServiceDesc.Methods {
 		methods = append(methods, m.MethodName)

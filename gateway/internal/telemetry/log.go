@@ -43,6 +43,7 @@ var logKeys = map[string]logForm{
 	"reason":       closed(reasons, set("BUDGET_WARNING")),       // the second of a notice
 	"code":         text(regexp.MustCompile(`^[a-zA-Z]{1,32}$`)), // of gRPC
 	"list_version": number,
+	"epoch":        number,
 	"rule":         text(nameForm), // of the catalogue
 
 	"count":         number, // of queries

@@ -3422,11 +3422,10 @@ type Key struct {
 	Created *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=created,proto3" json:"created,omitempty"`
 	// State: active, overlapping or destroyed.
 	State string `protobuf:"bytes,6,opt,name=state,proto3" json:"state,omitempty"`
-	// Elements evaluated with it, for the static Diffie-Hellman bound (RFC 9497,
-	// Section 7.2.3). 0: not counted.
-	Evaluations uint64 `protobuf:"varint,7,opt,name=evaluations,proto3" json:"evaluations,omitempty"`
-	// When it should be rotated.
-	RotateBy      *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=rotate_by,json=rotateBy,proto3" json:"rotate_by,omitempty"`
+	// When it is rotated, by the agreements in force.
+	RotateBy *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=rotate_by,json=rotateBy,proto3" json:"rotate_by,omitempty"`
+	// When the key of an overlapping epoch is destroyed.
+	Ends          *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=ends,proto3" json:"ends,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3503,16 +3502,16 @@ func (x *Key) GetState() string {
 	return ""
 }
 
-func (x *Key) GetEvaluations() uint64 {
-	if x != nil {
-		return x.Evaluations
-	}
-	return 0
-}
-
 func (x *Key) GetRotateBy() *timestamppb.Timestamp {
 	if x != nil {
 		return x.RotateBy
+	}
+	return nil
+}
+
+func (x *Key) GetEnds() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Ends
 	}
 	return nil
 }
@@ -3598,6 +3597,107 @@ func (x *ListKeysResponse) GetKeys() []*Key {
 		return x.Keys
 	}
 	return nil
+}
+
+// RotateKeyRequest asks for the next epoch of a collection.
+type RotateKeyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The collection.
+	Collection string `protobuf:"bytes,1,opt,name=collection,proto3" json:"collection,omitempty"`
+	// Whether the key is compromised: all epochs before end at once.
+	Compromised   bool `protobuf:"varint,2,opt,name=compromised,proto3" json:"compromised,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateKeyRequest) Reset() {
+	*x = RotateKeyRequest{}
+	mi := &file_passerelle_v1_admin_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateKeyRequest) ProtoMessage() {}
+
+func (x *RotateKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_passerelle_v1_admin_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateKeyRequest.ProtoReflect.Descriptor instead.
+func (*RotateKeyRequest) Descriptor() ([]byte, []int) {
+	return file_passerelle_v1_admin_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *RotateKeyRequest) GetCollection() string {
+	if x != nil {
+		return x.Collection
+	}
+	return ""
+}
+
+func (x *RotateKeyRequest) GetCompromised() bool {
+	if x != nil {
+		return x.Compromised
+	}
+	return false
+}
+
+// RotateKeyResponse is the epoch that has begun.
+type RotateKeyResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its number.
+	Epoch         uint32 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RotateKeyResponse) Reset() {
+	*x = RotateKeyResponse{}
+	mi := &file_passerelle_v1_admin_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RotateKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RotateKeyResponse) ProtoMessage() {}
+
+func (x *RotateKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_passerelle_v1_admin_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RotateKeyResponse.ProtoReflect.Descriptor instead.
+func (*RotateKeyResponse) Descriptor() ([]byte, []int) {
+	return file_passerelle_v1_admin_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *RotateKeyResponse) GetEpoch() uint32 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
 }
 
 var File_passerelle_v1_admin_proto protoreflect.FileDescriptor
@@ -3847,7 +3947,7 @@ const file_passerelle_v1_admin_proto_rawDesc = "" +
 	"to_version\x18\x04 \x01(\x04R\ttoVersion\x12\x12\n" +
 	"\x04tags\x18\x05 \x01(\x04R\x04tags\x12\x14\n" +
 	"\x05bytes\x18\x06 \x01(\x04R\x05bytes\x120\n" +
-	"\arefusal\x18\a \x01(\v2\x16.passerelle.v1.RefusalR\arefusal\"\x8d\x02\n" +
+	"\arefusal\x18\a \x01(\v2\x16.passerelle.v1.RefusalR\arefusal\"\xa1\x02\n" +
 	"\x03Key\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x15\n" +
 	"\x06key_id\x18\x02 \x01(\tR\x05keyId\x12\x1e\n" +
@@ -3856,12 +3956,19 @@ const file_passerelle_v1_admin_proto_rawDesc = "" +
 	"collection\x12\x14\n" +
 	"\x05epoch\x18\x04 \x01(\rR\x05epoch\x124\n" +
 	"\acreated\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\acreated\x12\x14\n" +
-	"\x05state\x18\x06 \x01(\tR\x05state\x12 \n" +
-	"\vevaluations\x18\a \x01(\x04R\vevaluations\x127\n" +
-	"\trotate_by\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\brotateBy\"\x11\n" +
+	"\x05state\x18\x06 \x01(\tR\x05state\x127\n" +
+	"\trotate_by\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\brotateBy\x12.\n" +
+	"\x04ends\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x04endsJ\x04\b\a\x10\b\"\x11\n" +
 	"\x0fListKeysRequest\":\n" +
 	"\x10ListKeysResponse\x12&\n" +
-	"\x04keys\x18\x01 \x03(\v2\x12.passerelle.v1.KeyR\x04keys*V\n" +
+	"\x04keys\x18\x01 \x03(\v2\x12.passerelle.v1.KeyR\x04keys\"T\n" +
+	"\x10RotateKeyRequest\x12\x1e\n" +
+	"\n" +
+	"collection\x18\x01 \x01(\tR\n" +
+	"collection\x12 \n" +
+	"\vcompromised\x18\x02 \x01(\bR\vcompromised\")\n" +
+	"\x11RotateKeyResponse\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\rR\x05epoch*V\n" +
 	"\x06Health\x12\x16\n" +
 	"\x12HEALTH_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tHEALTH_OK\x10\x01\x12\x12\n" +
@@ -3874,7 +3981,7 @@ const file_passerelle_v1_admin_proto_rawDesc = "" +
 	"\x16PEER_STATE_UNREACHABLE\x10\x03\x12\x1b\n" +
 	"\x17PEER_STATE_INCOMPATIBLE\x10\x04\x12\x19\n" +
 	"\x15PEER_STATE_DISTRUSTED\x10\x05\x12\x14\n" +
-	"\x10PEER_STATE_ENDED\x10\x062\x8d\f\n" +
+	"\x10PEER_STATE_ENDED\x10\x062\xdd\f\n" +
 	"\fAdminService\x12N\n" +
 	"\tGetStatus\x12\x1f.passerelle.v1.GetStatusRequest\x1a .passerelle.v1.GetStatusResponse\x12\\\n" +
 	"\rIngestRecords\x12#.passerelle.v1.IngestRecordsRequest\x1a$.passerelle.v1.IngestRecordsResponse(\x01\x12W\n" +
@@ -3892,7 +3999,8 @@ const file_passerelle_v1_admin_proto_rawDesc = "" +
 	"\x14ProposeOfficerChange\x12*.passerelle.v1.ProposeOfficerChangeRequest\x1a+.passerelle.v1.ProposeOfficerChangeResponse\x12W\n" +
 	"\fListOfficers\x12\".passerelle.v1.ListOfficersRequest\x1a#.passerelle.v1.ListOfficersResponse\x12P\n" +
 	"\tSyncPeers\x12\x1f.passerelle.v1.SyncPeersRequest\x1a .passerelle.v1.SyncPeersResponse0\x01\x12K\n" +
-	"\bListKeys\x12\x1e.passerelle.v1.ListKeysRequest\x1a\x1f.passerelle.v1.ListKeysResponseBCZAgithub.com/passerelle/passerelle/proto/passerelle/v1;passerellev1b\x06proto3"
+	"\bListKeys\x12\x1e.passerelle.v1.ListKeysRequest\x1a\x1f.passerelle.v1.ListKeysResponse\x12N\n" +
+	"\tRotateKey\x12\x1f.passerelle.v1.RotateKeyRequest\x1a .passerelle.v1.RotateKeyResponseBCZAgithub.com/passerelle/passerelle/proto/passerelle/v1;passerellev1b\x06proto3"
 
 var (
 	file_passerelle_v1_admin_proto_rawDescOnce sync.Once
@@ -3907,7 +4015,7 @@ func file_passerelle_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_passerelle_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_passerelle_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_passerelle_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_passerelle_v1_admin_proto_goTypes = []any{
 	(Health)(0),                          // 0: passerelle.v1.Health
 	(PeerState)(0),                       // 1: passerelle.v1.PeerState
@@ -3960,41 +4068,43 @@ var file_passerelle_v1_admin_proto_goTypes = []any{
 	(*Key)(nil),                          // 48: passerelle.v1.Key
 	(*ListKeysRequest)(nil),              // 49: passerelle.v1.ListKeysRequest
 	(*ListKeysResponse)(nil),             // 50: passerelle.v1.ListKeysResponse
-	(*timestamppb.Timestamp)(nil),        // 51: google.protobuf.Timestamp
-	(AgreementStatus)(0),                 // 52: passerelle.v1.AgreementStatus
-	(*OfficerSignature)(nil),             // 53: passerelle.v1.OfficerSignature
-	(*Refusal)(nil),                      // 54: passerelle.v1.Refusal
+	(*RotateKeyRequest)(nil),             // 51: passerelle.v1.RotateKeyRequest
+	(*RotateKeyResponse)(nil),            // 52: passerelle.v1.RotateKeyResponse
+	(*timestamppb.Timestamp)(nil),        // 53: google.protobuf.Timestamp
+	(AgreementStatus)(0),                 // 54: passerelle.v1.AgreementStatus
+	(*OfficerSignature)(nil),             // 55: passerelle.v1.OfficerSignature
+	(*Refusal)(nil),                      // 56: passerelle.v1.Refusal
 }
 var file_passerelle_v1_admin_proto_depIdxs = []int32{
-	51, // 0: passerelle.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	53, // 0: passerelle.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
 	4,  // 1: passerelle.v1.GetStatusResponse.components:type_name -> passerelle.v1.ComponentStatus
-	51, // 2: passerelle.v1.GetStatusResponse.svid_not_after:type_name -> google.protobuf.Timestamp
+	53, // 2: passerelle.v1.GetStatusResponse.svid_not_after:type_name -> google.protobuf.Timestamp
 	5,  // 3: passerelle.v1.GetStatusResponse.collections:type_name -> passerelle.v1.CollectionStatus
 	0,  // 4: passerelle.v1.ComponentStatus.health:type_name -> passerelle.v1.Health
-	51, // 5: passerelle.v1.CollectionStatus.ingested:type_name -> google.protobuf.Timestamp
+	53, // 5: passerelle.v1.CollectionStatus.ingested:type_name -> google.protobuf.Timestamp
 	6,  // 6: passerelle.v1.CollectionStatus.lists:type_name -> passerelle.v1.PublishedList
-	51, // 7: passerelle.v1.PublishedList.published:type_name -> google.protobuf.Timestamp
+	53, // 7: passerelle.v1.PublishedList.published:type_name -> google.protobuf.Timestamp
 	8,  // 8: passerelle.v1.IngestRecordsRequest.header:type_name -> passerelle.v1.IngestHeader
 	10, // 9: passerelle.v1.IngestRecordsResponse.rejections:type_name -> passerelle.v1.Rejection
 	10, // 10: passerelle.v1.IngestRecordsResponse.gap_list:type_name -> passerelle.v1.Rejection
 	6,  // 11: passerelle.v1.IngestRecordsResponse.published:type_name -> passerelle.v1.PublishedList
-	51, // 12: passerelle.v1.CreateInviteResponse.not_after:type_name -> google.protobuf.Timestamp
+	53, // 12: passerelle.v1.CreateInviteResponse.not_after:type_name -> google.protobuf.Timestamp
 	15, // 13: passerelle.v1.AcceptInviteResponse.peer:type_name -> passerelle.v1.Peer
 	1,  // 14: passerelle.v1.Peer.state:type_name -> passerelle.v1.PeerState
-	51, // 15: passerelle.v1.Peer.last_seen:type_name -> google.protobuf.Timestamp
-	51, // 16: passerelle.v1.Peer.bundle_fetched:type_name -> google.protobuf.Timestamp
-	51, // 17: passerelle.v1.Peer.checkpoint_time:type_name -> google.protobuf.Timestamp
+	53, // 15: passerelle.v1.Peer.last_seen:type_name -> google.protobuf.Timestamp
+	53, // 16: passerelle.v1.Peer.bundle_fetched:type_name -> google.protobuf.Timestamp
+	53, // 17: passerelle.v1.Peer.checkpoint_time:type_name -> google.protobuf.Timestamp
 	16, // 18: passerelle.v1.Peer.lists:type_name -> passerelle.v1.HeldList
-	51, // 19: passerelle.v1.HeldList.published:type_name -> google.protobuf.Timestamp
-	51, // 20: passerelle.v1.HeldList.not_after:type_name -> google.protobuf.Timestamp
+	53, // 19: passerelle.v1.HeldList.published:type_name -> google.protobuf.Timestamp
+	53, // 20: passerelle.v1.HeldList.not_after:type_name -> google.protobuf.Timestamp
 	15, // 21: passerelle.v1.ListPeersResponse.peers:type_name -> passerelle.v1.Peer
-	51, // 22: passerelle.v1.EndPeerResponse.ended:type_name -> google.protobuf.Timestamp
-	52, // 23: passerelle.v1.Agreement.status:type_name -> passerelle.v1.AgreementStatus
-	51, // 24: passerelle.v1.Agreement.not_before:type_name -> google.protobuf.Timestamp
-	51, // 25: passerelle.v1.Agreement.not_after:type_name -> google.protobuf.Timestamp
+	53, // 22: passerelle.v1.EndPeerResponse.ended:type_name -> google.protobuf.Timestamp
+	54, // 23: passerelle.v1.Agreement.status:type_name -> passerelle.v1.AgreementStatus
+	53, // 24: passerelle.v1.Agreement.not_before:type_name -> google.protobuf.Timestamp
+	53, // 25: passerelle.v1.Agreement.not_after:type_name -> google.protobuf.Timestamp
 	22, // 26: passerelle.v1.Agreement.signatures:type_name -> passerelle.v1.AgreementSignature
 	21, // 27: passerelle.v1.DraftAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
-	53, // 28: passerelle.v1.SignAgreementRequest.signature:type_name -> passerelle.v1.OfficerSignature
+	55, // 28: passerelle.v1.SignAgreementRequest.signature:type_name -> passerelle.v1.OfficerSignature
 	21, // 29: passerelle.v1.SignAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
 	21, // 30: passerelle.v1.AcceptAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
 	21, // 31: passerelle.v1.ListAgreementsResponse.agreements:type_name -> passerelle.v1.Agreement
@@ -4002,60 +4112,63 @@ var file_passerelle_v1_admin_proto_depIdxs = []int32{
 	21, // 33: passerelle.v1.SuspendAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
 	21, // 34: passerelle.v1.ResumeAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
 	38, // 35: passerelle.v1.Officer.trainings:type_name -> passerelle.v1.Training
-	51, // 36: passerelle.v1.Officer.enrolled:type_name -> google.protobuf.Timestamp
-	51, // 37: passerelle.v1.Officer.retired:type_name -> google.protobuf.Timestamp
-	51, // 38: passerelle.v1.Training.until:type_name -> google.protobuf.Timestamp
-	53, // 39: passerelle.v1.ProposeOfficerChangeRequest.signature:type_name -> passerelle.v1.OfficerSignature
-	51, // 40: passerelle.v1.ProposeOfficerChangeResponse.expires:type_name -> google.protobuf.Timestamp
+	53, // 36: passerelle.v1.Officer.enrolled:type_name -> google.protobuf.Timestamp
+	53, // 37: passerelle.v1.Officer.retired:type_name -> google.protobuf.Timestamp
+	53, // 38: passerelle.v1.Training.until:type_name -> google.protobuf.Timestamp
+	55, // 39: passerelle.v1.ProposeOfficerChangeRequest.signature:type_name -> passerelle.v1.OfficerSignature
+	53, // 40: passerelle.v1.ProposeOfficerChangeResponse.expires:type_name -> google.protobuf.Timestamp
 	37, // 41: passerelle.v1.ProposeOfficerChangeResponse.officer:type_name -> passerelle.v1.Officer
 	37, // 42: passerelle.v1.ListOfficersResponse.officers:type_name -> passerelle.v1.Officer
 	43, // 43: passerelle.v1.ListOfficersResponse.pending:type_name -> passerelle.v1.PendingOfficerChange
-	51, // 44: passerelle.v1.PendingOfficerChange.expires:type_name -> google.protobuf.Timestamp
+	53, // 44: passerelle.v1.PendingOfficerChange.expires:type_name -> google.protobuf.Timestamp
 	46, // 45: passerelle.v1.SyncPeersResponse.progress:type_name -> passerelle.v1.SyncProgress
 	47, // 46: passerelle.v1.SyncPeersResponse.result:type_name -> passerelle.v1.SyncResult
-	54, // 47: passerelle.v1.SyncResult.refusal:type_name -> passerelle.v1.Refusal
-	51, // 48: passerelle.v1.Key.created:type_name -> google.protobuf.Timestamp
-	51, // 49: passerelle.v1.Key.rotate_by:type_name -> google.protobuf.Timestamp
-	48, // 50: passerelle.v1.ListKeysResponse.keys:type_name -> passerelle.v1.Key
-	2,  // 51: passerelle.v1.AdminService.GetStatus:input_type -> passerelle.v1.GetStatusRequest
-	7,  // 52: passerelle.v1.AdminService.IngestRecords:input_type -> passerelle.v1.IngestRecordsRequest
-	11, // 53: passerelle.v1.AdminService.CreateInvite:input_type -> passerelle.v1.CreateInviteRequest
-	13, // 54: passerelle.v1.AdminService.AcceptInvite:input_type -> passerelle.v1.AcceptInviteRequest
-	17, // 55: passerelle.v1.AdminService.ListPeers:input_type -> passerelle.v1.ListPeersRequest
-	19, // 56: passerelle.v1.AdminService.EndPeer:input_type -> passerelle.v1.EndPeerRequest
-	23, // 57: passerelle.v1.AdminService.DraftAgreement:input_type -> passerelle.v1.DraftAgreementRequest
-	25, // 58: passerelle.v1.AdminService.SignAgreement:input_type -> passerelle.v1.SignAgreementRequest
-	27, // 59: passerelle.v1.AdminService.AcceptAgreement:input_type -> passerelle.v1.AcceptAgreementRequest
-	29, // 60: passerelle.v1.AdminService.ListAgreements:input_type -> passerelle.v1.ListAgreementsRequest
-	31, // 61: passerelle.v1.AdminService.GetAgreement:input_type -> passerelle.v1.GetAgreementRequest
-	33, // 62: passerelle.v1.AdminService.SuspendAgreement:input_type -> passerelle.v1.SuspendAgreementRequest
-	35, // 63: passerelle.v1.AdminService.ResumeAgreement:input_type -> passerelle.v1.ResumeAgreementRequest
-	39, // 64: passerelle.v1.AdminService.ProposeOfficerChange:input_type -> passerelle.v1.ProposeOfficerChangeRequest
-	41, // 65: passerelle.v1.AdminService.ListOfficers:input_type -> passerelle.v1.ListOfficersRequest
-	44, // 66: passerelle.v1.AdminService.SyncPeers:input_type -> passerelle.v1.SyncPeersRequest
-	49, // 67: passerelle.v1.AdminService.ListKeys:input_type -> passerelle.v1.ListKeysRequest
-	3,  // 68: passerelle.v1.AdminService.GetStatus:output_type -> passerelle.v1.GetStatusResponse
-	9,  // 69: passerelle.v1.AdminService.IngestRecords:output_type -> passerelle.v1.IngestRecordsResponse
-	12, // 70: passerelle.v1.AdminService.CreateInvite:output_type -> passerelle.v1.CreateInviteResponse
-	14, // 71: passerelle.v1.AdminService.AcceptInvite:output_type -> passerelle.v1.AcceptInviteResponse
-	18, // 72: passerelle.v1.AdminService.ListPeers:output_type -> passerelle.v1.ListPeersResponse
-	20, // 73: passerelle.v1.AdminService.EndPeer:output_type -> passerelle.v1.EndPeerResponse
-	24, // 74: passerelle.v1.AdminService.DraftAgreement:output_type -> passerelle.v1.DraftAgreementResponse
-	26, // 75: passerelle.v1.AdminService.SignAgreement:output_type -> passerelle.v1.SignAgreementResponse
-	28, // 76: passerelle.v1.AdminService.AcceptAgreement:output_type -> passerelle.v1.AcceptAgreementResponse
-	30, // 77: passerelle.v1.AdminService.ListAgreements:output_type -> passerelle.v1.ListAgreementsResponse
-	32, // 78: passerelle.v1.AdminService.GetAgreement:output_type -> passerelle.v1.GetAgreementResponse
-	34, // 79: passerelle.v1.AdminService.SuspendAgreement:output_type -> passerelle.v1.SuspendAgreementResponse
-	36, // 80: passerelle.v1.AdminService.ResumeAgreement:output_type -> passerelle.v1.ResumeAgreementResponse
-	40, // 81: passerelle.v1.AdminService.ProposeOfficerChange:output_type -> passerelle.v1.ProposeOfficerChangeResponse
-	42, // 82: passerelle.v1.AdminService.ListOfficers:output_type -> passerelle.v1.ListOfficersResponse
-	45, // 83: passerelle.v1.AdminService.SyncPeers:output_type -> passerelle.v1.SyncPeersResponse
-	50, // 84: passerelle.v1.AdminService.ListKeys:output_type -> passerelle.v1.ListKeysResponse
-	68, // [68:85] is the sub-list for method output_type
-	51, // [51:68] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	56, // 47: passerelle.v1.SyncResult.refusal:type_name -> passerelle.v1.Refusal
+	53, // 48: passerelle.v1.Key.created:type_name -> google.protobuf.Timestamp
+	53, // 49: passerelle.v1.Key.rotate_by:type_name -> google.protobuf.Timestamp
+	53, // 50: passerelle.v1.Key.ends:type_name -> google.protobuf.Timestamp
+	48, // 51: passerelle.v1.ListKeysResponse.keys:type_name -> passerelle.v1.Key
+	2,  // 52: passerelle.v1.AdminService.GetStatus:input_type -> passerelle.v1.GetStatusRequest
+	7,  // 53: passerelle.v1.AdminService.IngestRecords:input_type -> passerelle.v1.IngestRecordsRequest
+	11, // 54: passerelle.v1.AdminService.CreateInvite:input_type -> passerelle.v1.CreateInviteRequest
+	13, // 55: passerelle.v1.AdminService.AcceptInvite:input_type -> passerelle.v1.AcceptInviteRequest
+	17, // 56: passerelle.v1.AdminService.ListPeers:input_type -> passerelle.v1.ListPeersRequest
+	19, // 57: passerelle.v1.AdminService.EndPeer:input_type -> passerelle.v1.EndPeerRequest
+	23, // 58: passerelle.v1.AdminService.DraftAgreement:input_type -> passerelle.v1.DraftAgreementRequest
+	25, // 59: passerelle.v1.AdminService.SignAgreement:input_type -> passerelle.v1.SignAgreementRequest
+	27, // 60: passerelle.v1.AdminService.AcceptAgreement:input_type -> passerelle.v1.AcceptAgreementRequest
+	29, // 61: passerelle.v1.AdminService.ListAgreements:input_type -> passerelle.v1.ListAgreementsRequest
+	31, // 62: passerelle.v1.AdminService.GetAgreement:input_type -> passerelle.v1.GetAgreementRequest
+	33, // 63: passerelle.v1.AdminService.SuspendAgreement:input_type -> passerelle.v1.SuspendAgreementRequest
+	35, // 64: passerelle.v1.AdminService.ResumeAgreement:input_type -> passerelle.v1.ResumeAgreementRequest
+	39, // 65: passerelle.v1.AdminService.ProposeOfficerChange:input_type -> passerelle.v1.ProposeOfficerChangeRequest
+	41, // 66: passerelle.v1.AdminService.ListOfficers:input_type -> passerelle.v1.ListOfficersRequest
+	44, // 67: passerelle.v1.AdminService.SyncPeers:input_type -> passerelle.v1.SyncPeersRequest
+	49, // 68: passerelle.v1.AdminService.ListKeys:input_type -> passerelle.v1.ListKeysRequest
+	51, // 69: passerelle.v1.AdminService.RotateKey:input_type -> passerelle.v1.RotateKeyRequest
+	3,  // 70: passerelle.v1.AdminService.GetStatus:output_type -> passerelle.v1.GetStatusResponse
+	9,  // 71: passerelle.v1.AdminService.IngestRecords:output_type -> passerelle.v1.IngestRecordsResponse
+	12, // 72: passerelle.v1.AdminService.CreateInvite:output_type -> passerelle.v1.CreateInviteResponse
+	14, // 73: passerelle.v1.AdminService.AcceptInvite:output_type -> passerelle.v1.AcceptInviteResponse
+	18, // 74: passerelle.v1.AdminService.ListPeers:output_type -> passerelle.v1.ListPeersResponse
+	20, // 75: passerelle.v1.AdminService.EndPeer:output_type -> passerelle.v1.EndPeerResponse
+	24, // 76: passerelle.v1.AdminService.DraftAgreement:output_type -> passerelle.v1.DraftAgreementResponse
+	26, // 77: passerelle.v1.AdminService.SignAgreement:output_type -> passerelle.v1.SignAgreementResponse
+	28, // 78: passerelle.v1.AdminService.AcceptAgreement:output_type -> passerelle.v1.AcceptAgreementResponse
+	30, // 79: passerelle.v1.AdminService.ListAgreements:output_type -> passerelle.v1.ListAgreementsResponse
+	32, // 80: passerelle.v1.AdminService.GetAgreement:output_type -> passerelle.v1.GetAgreementResponse
+	34, // 81: passerelle.v1.AdminService.SuspendAgreement:output_type -> passerelle.v1.SuspendAgreementResponse
+	36, // 82: passerelle.v1.AdminService.ResumeAgreement:output_type -> passerelle.v1.ResumeAgreementResponse
+	40, // 83: passerelle.v1.AdminService.ProposeOfficerChange:output_type -> passerelle.v1.ProposeOfficerChangeResponse
+	42, // 84: passerelle.v1.AdminService.ListOfficers:output_type -> passerelle.v1.ListOfficersResponse
+	45, // 85: passerelle.v1.AdminService.SyncPeers:output_type -> passerelle.v1.SyncPeersResponse
+	50, // 86: passerelle.v1.AdminService.ListKeys:output_type -> passerelle.v1.ListKeysResponse
+	52, // 87: passerelle.v1.AdminService.RotateKey:output_type -> passerelle.v1.RotateKeyResponse
+	70, // [70:88] is the sub-list for method output_type
+	52, // [52:70] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_passerelle_v1_admin_proto_init() }
@@ -4079,7 +4192,7 @@ func file_passerelle_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_passerelle_v1_admin_proto_rawDesc), len(file_passerelle_v1_admin_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   49,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

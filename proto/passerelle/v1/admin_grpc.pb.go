@@ -39,6 +39,7 @@ const (
 	AdminService_ListOfficers_FullMethodName         = "/passerelle.v1.AdminService/ListOfficers"
 	AdminService_SyncPeers_FullMethodName            = "/passerelle.v1.AdminService/SyncPeers"
 	AdminService_ListKeys_FullMethodName             = "/passerelle.v1.AdminService/ListKeys"
+	AdminService_RotateKey_FullMethodName            = "/passerelle.v1.AdminService/RotateKey"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -95,6 +96,9 @@ type AdminServiceClient interface {
 	SyncPeers(ctx context.Context, in *SyncPeersRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SyncPeersResponse], error)
 	// ListKeys lists the keys of the gateway, without their secrets.
 	ListKeys(ctx context.Context, in *ListKeysRequest, opts ...grpc.CallOption) (*ListKeysResponse, error)
+	// RotateKey begins the next epoch of a collection, under a new key. The lists are
+	// published anew in the background. It needs the role operator.
+	RotateKey(ctx context.Context, in *RotateKeyRequest, opts ...grpc.CallOption) (*RotateKeyResponse, error)
 }
 
 type adminServiceClient struct {
@@ -287,6 +291,16 @@ func (c *adminServiceClient) ListKeys(ctx context.Context, in *ListKeysRequest, 
 	return out, nil
 }
 
+func (c *adminServiceClient) RotateKey(ctx context.Context, in *RotateKeyRequest, opts ...grpc.CallOption) (*RotateKeyResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RotateKeyResponse)
+	err := c.cc.Invoke(ctx, AdminService_RotateKey_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -341,6 +355,9 @@ type AdminServiceServer interface {
 	SyncPeers(*SyncPeersRequest, grpc.ServerStreamingServer[SyncPeersResponse]) error
 	// ListKeys lists the keys of the gateway, without their secrets.
 	ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error)
+	// RotateKey begins the next epoch of a collection, under a new key. The lists are
+	// published anew in the background. It needs the role operator.
+	RotateKey(context.Context, *RotateKeyRequest) (*RotateKeyResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -401,6 +418,9 @@ func (UnimplementedAdminServiceServer) SyncPeers(*SyncPeersRequest, grpc.ServerS
 }
 func (UnimplementedAdminServiceServer) ListKeys(context.Context, *ListKeysRequest) (*ListKeysResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListKeys not implemented")
+}
+func (UnimplementedAdminServiceServer) RotateKey(context.Context, *RotateKeyRequest) (*RotateKeyResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RotateKey not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -711,6 +731,24 @@ func _AdminService_ListKeys_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_RotateKey_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RotateKeyRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).RotateKey(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_RotateKey_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).RotateKey(ctx, req.(*RotateKeyRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -777,6 +815,10 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListKeys",
 			Handler:    _AdminService_ListKeys_Handler,
+		},
+		{
+			MethodName: "RotateKey",
+			Handler:    _AdminService_RotateKey_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
