@@ -205,7 +205,7 @@ func (g *Gateway) maintain(ctx context.Context) {
 			case <-tick.C:
 			case <-g.rotated:
 			}
-			if _, err := g.holder.PublishAll(ctx, nil); err != nil && ctx.Err() == nil {
+			if _, err := g.holder.PublishAll(ctx, g.opts.Publishing); err != nil && ctx.Err() == nil {
 				g.log.ErrorContext(ctx, "lists not published", "err", err)
 			}
 		}

@@ -29,16 +29,13 @@ func (r *Registry) RotateBy(collection string, created, now time.Time) time.Time
 	days, perDay := math.MaxInt, int64(0)
 	for _, c := range r.held(collection, now) {
 		days = min(days, c.RotationDays)
-		perDay += c.perDay
-		if perDay < 0 || perDay > MaxEvaluations {
-			perDay = MaxEvaluations
-		}
+		perDay = min(perDay+c.perDay, MaxEvaluations)
 	}
 	if days == math.MaxInt {
 		return time.Time{}
 	}
 	if perDay > 0 {
-		days = min(days, int(min(MaxEvaluations/perDay, math.MaxInt32)))
+		days = int(min(int64(days), MaxEvaluations/perDay))
 	}
 	return created.AddDate(0, 0, days)
 }
@@ -77,7 +74,7 @@ func (r *Registry) held(collection string, now time.Time) []heldCollection {
 			h := heldCollection{Collection: c}
 			for _, b := range info.Agreement.BudgetsOf(collection) {
 				// Budgets may be of one class or purpose, and then add up.
-				h.perDay = min(h.perDay+min(b.PerDay, MaxEvaluations), MaxEvaluations)
+				h.perDay = min(h.perDay+b.PerDay, MaxEvaluations)
 			}
 			all = append(all, h)
 		}

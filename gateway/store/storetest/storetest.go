@@ -280,6 +280,18 @@ func testHandles(t *testing.T, s *store.Store) {
 	_, err = s.RecordByHandle(ctx, "c.example", collection, 1, h(2))
 	is(t, "handle of another peer", err, store.ErrNotFound)
 
+	for _, tt := range []struct {
+		peer    string
+		epoch   uint32
+		records []string
+		want    bool
+	}{{peer, 1, []string{"r9", "r3"}, true}, {peer, 1, []string{"r9", "r7"}, false}, {peer, 2, []string{"r2", "r3"}, false},
+		{peer, 1, nil, false}, {"c.example", 1, []string{"r7"}, true}} {
+		got, err := s.AnyHandle(ctx, tt.peer, collection, tt.epoch, tt.records)
+		ok(t, err)
+		same(t, fmt.Sprint("AnyHandle of ", tt.records), got, tt.want)
+	}
+
 	n, err := s.DropHandles(ctx, peer, collection, 2)
 	ok(t, err)
 	same(t, "dropped", n, int64(3))
