@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -199,9 +200,12 @@ func (a *app) tableIngested(done []ingested) error {
 		}
 		a.outf("Published for %s: version %d, %s, %d withheld by the rules.\n", printable(l.GetAsker()), l.GetListVersion(),
 			plural(l.GetRecords(), "record"), l.GetWithheld())
+		for _, rule := range slices.Sorted(maps.Keys(l.GetWithheldBy())) {
+			a.outf("  %s left out %s.\n", printable(rule), plural(l.GetWithheldBy()[rule], "record"))
+		}
 	}
 	if slices.ContainsFunc(last.GetPublished(), func(l *passerellev1.PublishedList) bool { return l.GetWithheld() > 0 }) {
-		a.outf("By which rules is in the log of this gateway; what each rule asks: passerelle policy show.\n")
+		a.outf("What each rule asks: passerelle policy show. A record that two rules left out counts for both.\n")
 	}
 	if len(last.GetNotPublished()) > 0 {
 		a.notef("Not published for %s: it is tried again with the next round.\n", listed(last.GetNotPublished()))

@@ -327,7 +327,7 @@ func TestIngest(t *testing.T) {
 				{Line: 99, Reason: "no name and no document"}}, WithoutKeys: 1, Gaps: 1,
 			GapList: []*passerellev1.Rejection{{Line: 20, Reason: "document 1: issuing State unknown"}},
 			Published: []*passerellev1.PublishedList{{Asker: "arcadia.example", ListVersion: 3, Epoch: 1, Tags: 8192, Records: 1180,
-				Withheld: 20, Published: noon}}, NotPublished: []string{"borduria.example"}})
+				Withheld: 20, WithheldBy: map[string]uint64{"RU-29": 19, "RU-21": 1}, Published: noon}}, NotPublished: []string{"borduria.example"}})
 	}
 	flags := f.as(dir, "ingest", "watchlist", "-", "--collection", "watchlist", "--dry-run")
 	name = "stdin"

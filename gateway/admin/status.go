@@ -77,9 +77,10 @@ type PublishedList struct {
 	Asker       string
 	ListVersion uint64
 	Epoch       uint32
-	Tags        uint64 // in all classes, decoys included
-	Records     int64  // let through by the rules
-	Withheld    int64  // left out by the rules
+	Tags        uint64           // in all classes, decoys included
+	Records     int64            // let through by the rules
+	Withheld    int64            // left out by the rules
+	WithheldBy  map[string]int64 // of those, by each rule that left them out
 	Published   time.Time
 }
 
@@ -134,7 +135,7 @@ func (a *Admin) collectionStatus(ctx context.Context, name string) (*CollectionS
 			return nil, err
 		}
 		l := PublishedList{Asker: p.TrustDomain, ListVersion: published.Version, Epoch: published.Epoch, Records: published.Records,
-			Withheld: published.Withheld, Published: published.Created}
+			Withheld: published.Withheld, WithheldBy: published.WithheldBy, Published: published.Created}
 		heads, err := a.Store.Heads(ctx, store.Published, p.TrustDomain, name)
 		if err != nil {
 			return nil, err

@@ -150,6 +150,10 @@ func (h *Holder) Publish(ctx context.Context, asker, collection string, progress
 	}
 	b.basis.Version, b.basis.Records = b.out.ListVersion, int64(b.out.Published)
 	b.basis.Withheld = int64(b.out.Records - b.out.Published)
+	b.basis.WithheldBy = make(map[string]int64, len(b.out.Withheld))
+	for rule, n := range b.out.Withheld {
+		b.basis.WithheldBy[rule] = int64(n)
+	}
 	if err := h.Store.PutPublished(ctx, b.basis, heads...); err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -351,10 +352,11 @@ type Publication struct {
 	Version           uint64 // list version
 	Epoch             uint32
 	CollectionVersion uint64
-	Agreement         [32]byte // digest
-	Bundle            [32]byte // digest of the policy bundle that decided at "publish"
-	Records           int64    // published
-	Withheld          int64    // not published, by rule
+	Agreement         [32]byte         // digest
+	Bundle            [32]byte         // digest of the policy bundle that decided at "publish"
+	Records           int64            // published
+	Withheld          int64            // not published
+	WithheldBy        map[string]int64 // of those, by the id of each rule that left them out; nil for none
 	Created           time.Time
 }
 
@@ -366,14 +368,22 @@ func (s *Store) PutPublished(ctx context.Context, p Publication, heads ...Head) 
 			return fmt.Errorf("%w: manifest %d is not of the publication", ErrInvalid, i)
 		}
 	}
+	by := []byte("{}")
+	if len(p.WithheldBy) > 0 {
+		var err error
+		if by, err = json.Marshal(p.WithheldBy); err != nil {
+			return fmt.Errorf("%w: counts by rule", ErrInvalid)
+		}
+	}
 	return s.advance(ctx, heads, func(t *tx) error {
 		return t.exec(`INSERT INTO published (peer, collection, version, epoch, collection_version, agreement, bundle, records,
-				withheld, created) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+				withheld, created, withheld_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
 			ON CONFLICT (peer, collection) DO UPDATE SET version = excluded.version, epoch = excluded.epoch,
 				collection_version = excluded.collection_version, agreement = excluded.agreement, bundle = excluded.bundle,
-				records = excluded.records, withheld = excluded.withheld, created = excluded.created`,
+				records = excluded.records, withheld = excluded.withheld, created = excluded.created,
+				withheld_by = excluded.withheld_by`,
 			p.Peer, p.Collection, int64(p.Version), int64(p.Epoch), int64(p.CollectionVersion), p.Agreement[:], p.Bundle[:],
-			p.Records, p.Withheld, millis(p.Created))
+			p.Records, p.Withheld, millis(p.Created), string(by))
 	})
 }
 
@@ -383,14 +393,18 @@ func (s *Store) Published(ctx context.Context, peer, collection string) (Publica
 	p := Publication{Peer: peer, Collection: collection}
 	var version, epoch, collectionVersion, created int64
 	var agreement, bundle []byte
+	var by string
 	err := s.gateway.get(ctx, "reading a publication", `SELECT version, epoch, collection_version, agreement, bundle, records,
-		withheld, created FROM published WHERE peer = $1 AND collection = $2`, []any{peer, collection},
-		&version, &epoch, &collectionVersion, &agreement, &bundle, &p.Records, &p.Withheld, &created)
+		withheld, created, withheld_by FROM published WHERE peer = $1 AND collection = $2`, []any{peer, collection},
+		&version, &epoch, &collectionVersion, &agreement, &bundle, &p.Records, &p.Withheld, &created, &by)
 	if err == nil {
 		err = outside(errors.Join(fixed(p.Agreement[:], agreement), fixed(p.Bundle[:], bundle)))
 	}
 	if err != nil {
 		return Publication{}, err
+	}
+	if by != "{}" && json.Unmarshal([]byte(by), &p.WithheldBy) != nil {
+		return Publication{}, fmt.Errorf("%w: counts by rule", ErrStorage)
 	}
 	p.Version, p.Epoch, p.CollectionVersion, p.Created =
 		uint64(version), uint32(epoch), uint64(collectionVersion), moment(created)

@@ -55,6 +55,15 @@ func TestPublishWithholds(t *testing.T) {
 	if p.Records != len(changes) || !maps.Equal(p.Withheld, want) {
 		t.Errorf("of %d records %v are withheld, want %v of %d", p.Records, p.Withheld, want, len(changes))
 	}
+	stored, err := b.store.Published(t.Context(), a.td, "watchlist")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rule, n := range want {
+		if stored.WithheldBy[rule] != int64(n) {
+			t.Errorf("%s: %d records on record, want %d", rule, stored.WithheldBy[rule], n)
+		}
+	}
 	if r := a.asker.Sync(t.Context(), "", "", nil); len(r) != 1 || r[0].Refusal != nil {
 		t.Fatalf("sync: %+v", r)
 	}

@@ -108,8 +108,12 @@ func (s *adminServer) IngestRecords(stream grpc.ClientStreamingServer[pb.IngestR
 
 func listsProto(list []admin.PublishedList) (out []*pb.PublishedList) {
 	for _, l := range list {
+		by := make(map[string]uint64, len(l.WithheldBy))
+		for rule, n := range l.WithheldBy {
+			by[rule] = size(n)
+		}
 		out = append(out, &pb.PublishedList{Asker: l.Asker, ListVersion: l.ListVersion, Epoch: l.Epoch, Tags: l.Tags,
-			Published: timestamp(l.Published), Records: size(l.Records), Withheld: size(l.Withheld)})
+			Published: timestamp(l.Published), Records: size(l.Records), Withheld: size(l.Withheld), WithheldBy: by})
 	}
 	return out
 }

@@ -1070,7 +1070,8 @@ func testPublished(t *testing.T, s *store.Store) {
 	is(t, "nothing published", err, store.ErrNotFound)
 	h := head(t, s, "doc", 1, "one")
 	p := store.Publication{Peer: peer, Collection: collection, Version: 1, Epoch: 2, CollectionVersion: 5,
-		Agreement: hash("agreement"), Bundle: hash("bundle"), Records: 90, Withheld: 10, Created: Noon}
+		Agreement: hash("agreement"), Bundle: hash("bundle"), Records: 90, Withheld: 10,
+		WithheldBy: map[string]int64{"RU-21": 9, "RU-29": 2}, Created: Noon}
 	is(t, "manifest of the other side", s.PutPublished(ctx, p, h), store.ErrInvalid)
 	h.Side = store.Published
 	ok(t, s.PutPublished(ctx, p, h))

@@ -497,7 +497,10 @@ type PublishedList struct {
 	// Records that the rules let through.
 	Records uint64 `protobuf:"varint,6,opt,name=records,proto3" json:"records,omitempty"`
 	// Records that the rules left out.
-	Withheld      uint64 `protobuf:"varint,7,opt,name=withheld,proto3" json:"withheld,omitempty"`
+	Withheld uint64 `protobuf:"varint,7,opt,name=withheld,proto3" json:"withheld,omitempty"`
+	// Of those, how many each rule left out, by rule id. A record that two rules left
+	// out counts for both.
+	WithheldBy    map[string]uint64 `protobuf:"bytes,8,rep,name=withheld_by,json=withheldBy,proto3" json:"withheld_by,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -579,6 +582,13 @@ func (x *PublishedList) GetWithheld() uint64 {
 		return x.Withheld
 	}
 	return 0
+}
+
+func (x *PublishedList) GetWithheldBy() map[string]uint64 {
+	if x != nil {
+		return x.WithheldBy
+	}
+	return nil
 }
 
 // IngestRecordsRequest is one message of a file: a header, then its bytes.
@@ -3733,7 +3743,7 @@ const file_passerelle_v1_admin_proto_rawDesc = "" +
 	"collection\x12\x18\n" +
 	"\arecords\x18\x02 \x01(\x04R\arecords\x126\n" +
 	"\bingested\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bingested\x122\n" +
-	"\x05lists\x18\x04 \x03(\v2\x1c.passerelle.v1.PublishedListR\x05lists\"\xe2\x01\n" +
+	"\x05lists\x18\x04 \x03(\v2\x1c.passerelle.v1.PublishedListR\x05lists\"\xf0\x02\n" +
 	"\rPublishedList\x12\x14\n" +
 	"\x05asker\x18\x01 \x01(\tR\x05asker\x12!\n" +
 	"\flist_version\x18\x02 \x01(\x04R\vlistVersion\x12\x14\n" +
@@ -3741,7 +3751,12 @@ const file_passerelle_v1_admin_proto_rawDesc = "" +
 	"\x04tags\x18\x04 \x01(\x04R\x04tags\x128\n" +
 	"\tpublished\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tpublished\x12\x18\n" +
 	"\arecords\x18\x06 \x01(\x04R\arecords\x12\x1a\n" +
-	"\bwithheld\x18\a \x01(\x04R\bwithheld\"n\n" +
+	"\bwithheld\x18\a \x01(\x04R\bwithheld\x12M\n" +
+	"\vwithheld_by\x18\b \x03(\v2,.passerelle.v1.PublishedList.WithheldByEntryR\n" +
+	"withheldBy\x1a=\n" +
+	"\x0fWithheldByEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"n\n" +
 	"\x14IngestRecordsRequest\x125\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.passerelle.v1.IngestHeaderH\x00R\x06header\x12\x14\n" +
 	"\x04data\x18\x02 \x01(\fH\x00R\x04dataB\t\n" +
@@ -4015,7 +4030,7 @@ func file_passerelle_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_passerelle_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_passerelle_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
+var file_passerelle_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 52)
 var file_passerelle_v1_admin_proto_goTypes = []any{
 	(Health)(0),                          // 0: passerelle.v1.Health
 	(PeerState)(0),                       // 1: passerelle.v1.PeerState
@@ -4070,105 +4085,107 @@ var file_passerelle_v1_admin_proto_goTypes = []any{
 	(*ListKeysResponse)(nil),             // 50: passerelle.v1.ListKeysResponse
 	(*RotateKeyRequest)(nil),             // 51: passerelle.v1.RotateKeyRequest
 	(*RotateKeyResponse)(nil),            // 52: passerelle.v1.RotateKeyResponse
-	(*timestamppb.Timestamp)(nil),        // 53: google.protobuf.Timestamp
-	(AgreementStatus)(0),                 // 54: passerelle.v1.AgreementStatus
-	(*OfficerSignature)(nil),             // 55: passerelle.v1.OfficerSignature
-	(*Refusal)(nil),                      // 56: passerelle.v1.Refusal
+	nil,                                  // 53: passerelle.v1.PublishedList.WithheldByEntry
+	(*timestamppb.Timestamp)(nil),        // 54: google.protobuf.Timestamp
+	(AgreementStatus)(0),                 // 55: passerelle.v1.AgreementStatus
+	(*OfficerSignature)(nil),             // 56: passerelle.v1.OfficerSignature
+	(*Refusal)(nil),                      // 57: passerelle.v1.Refusal
 }
 var file_passerelle_v1_admin_proto_depIdxs = []int32{
-	53, // 0: passerelle.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	54, // 0: passerelle.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
 	4,  // 1: passerelle.v1.GetStatusResponse.components:type_name -> passerelle.v1.ComponentStatus
-	53, // 2: passerelle.v1.GetStatusResponse.svid_not_after:type_name -> google.protobuf.Timestamp
+	54, // 2: passerelle.v1.GetStatusResponse.svid_not_after:type_name -> google.protobuf.Timestamp
 	5,  // 3: passerelle.v1.GetStatusResponse.collections:type_name -> passerelle.v1.CollectionStatus
 	0,  // 4: passerelle.v1.ComponentStatus.health:type_name -> passerelle.v1.Health
-	53, // 5: passerelle.v1.CollectionStatus.ingested:type_name -> google.protobuf.Timestamp
+	54, // 5: passerelle.v1.CollectionStatus.ingested:type_name -> google.protobuf.Timestamp
 	6,  // 6: passerelle.v1.CollectionStatus.lists:type_name -> passerelle.v1.PublishedList
-	53, // 7: passerelle.v1.PublishedList.published:type_name -> google.protobuf.Timestamp
-	8,  // 8: passerelle.v1.IngestRecordsRequest.header:type_name -> passerelle.v1.IngestHeader
-	10, // 9: passerelle.v1.IngestRecordsResponse.rejections:type_name -> passerelle.v1.Rejection
-	10, // 10: passerelle.v1.IngestRecordsResponse.gap_list:type_name -> passerelle.v1.Rejection
-	6,  // 11: passerelle.v1.IngestRecordsResponse.published:type_name -> passerelle.v1.PublishedList
-	53, // 12: passerelle.v1.CreateInviteResponse.not_after:type_name -> google.protobuf.Timestamp
-	15, // 13: passerelle.v1.AcceptInviteResponse.peer:type_name -> passerelle.v1.Peer
-	1,  // 14: passerelle.v1.Peer.state:type_name -> passerelle.v1.PeerState
-	53, // 15: passerelle.v1.Peer.last_seen:type_name -> google.protobuf.Timestamp
-	53, // 16: passerelle.v1.Peer.bundle_fetched:type_name -> google.protobuf.Timestamp
-	53, // 17: passerelle.v1.Peer.checkpoint_time:type_name -> google.protobuf.Timestamp
-	16, // 18: passerelle.v1.Peer.lists:type_name -> passerelle.v1.HeldList
-	53, // 19: passerelle.v1.HeldList.published:type_name -> google.protobuf.Timestamp
-	53, // 20: passerelle.v1.HeldList.not_after:type_name -> google.protobuf.Timestamp
-	15, // 21: passerelle.v1.ListPeersResponse.peers:type_name -> passerelle.v1.Peer
-	53, // 22: passerelle.v1.EndPeerResponse.ended:type_name -> google.protobuf.Timestamp
-	54, // 23: passerelle.v1.Agreement.status:type_name -> passerelle.v1.AgreementStatus
-	53, // 24: passerelle.v1.Agreement.not_before:type_name -> google.protobuf.Timestamp
-	53, // 25: passerelle.v1.Agreement.not_after:type_name -> google.protobuf.Timestamp
-	22, // 26: passerelle.v1.Agreement.signatures:type_name -> passerelle.v1.AgreementSignature
-	21, // 27: passerelle.v1.DraftAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
-	55, // 28: passerelle.v1.SignAgreementRequest.signature:type_name -> passerelle.v1.OfficerSignature
-	21, // 29: passerelle.v1.SignAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
-	21, // 30: passerelle.v1.AcceptAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
-	21, // 31: passerelle.v1.ListAgreementsResponse.agreements:type_name -> passerelle.v1.Agreement
-	21, // 32: passerelle.v1.GetAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
-	21, // 33: passerelle.v1.SuspendAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
-	21, // 34: passerelle.v1.ResumeAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
-	38, // 35: passerelle.v1.Officer.trainings:type_name -> passerelle.v1.Training
-	53, // 36: passerelle.v1.Officer.enrolled:type_name -> google.protobuf.Timestamp
-	53, // 37: passerelle.v1.Officer.retired:type_name -> google.protobuf.Timestamp
-	53, // 38: passerelle.v1.Training.until:type_name -> google.protobuf.Timestamp
-	55, // 39: passerelle.v1.ProposeOfficerChangeRequest.signature:type_name -> passerelle.v1.OfficerSignature
-	53, // 40: passerelle.v1.ProposeOfficerChangeResponse.expires:type_name -> google.protobuf.Timestamp
-	37, // 41: passerelle.v1.ProposeOfficerChangeResponse.officer:type_name -> passerelle.v1.Officer
-	37, // 42: passerelle.v1.ListOfficersResponse.officers:type_name -> passerelle.v1.Officer
-	43, // 43: passerelle.v1.ListOfficersResponse.pending:type_name -> passerelle.v1.PendingOfficerChange
-	53, // 44: passerelle.v1.PendingOfficerChange.expires:type_name -> google.protobuf.Timestamp
-	46, // 45: passerelle.v1.SyncPeersResponse.progress:type_name -> passerelle.v1.SyncProgress
-	47, // 46: passerelle.v1.SyncPeersResponse.result:type_name -> passerelle.v1.SyncResult
-	56, // 47: passerelle.v1.SyncResult.refusal:type_name -> passerelle.v1.Refusal
-	53, // 48: passerelle.v1.Key.created:type_name -> google.protobuf.Timestamp
-	53, // 49: passerelle.v1.Key.rotate_by:type_name -> google.protobuf.Timestamp
-	53, // 50: passerelle.v1.Key.ends:type_name -> google.protobuf.Timestamp
-	48, // 51: passerelle.v1.ListKeysResponse.keys:type_name -> passerelle.v1.Key
-	2,  // 52: passerelle.v1.AdminService.GetStatus:input_type -> passerelle.v1.GetStatusRequest
-	7,  // 53: passerelle.v1.AdminService.IngestRecords:input_type -> passerelle.v1.IngestRecordsRequest
-	11, // 54: passerelle.v1.AdminService.CreateInvite:input_type -> passerelle.v1.CreateInviteRequest
-	13, // 55: passerelle.v1.AdminService.AcceptInvite:input_type -> passerelle.v1.AcceptInviteRequest
-	17, // 56: passerelle.v1.AdminService.ListPeers:input_type -> passerelle.v1.ListPeersRequest
-	19, // 57: passerelle.v1.AdminService.EndPeer:input_type -> passerelle.v1.EndPeerRequest
-	23, // 58: passerelle.v1.AdminService.DraftAgreement:input_type -> passerelle.v1.DraftAgreementRequest
-	25, // 59: passerelle.v1.AdminService.SignAgreement:input_type -> passerelle.v1.SignAgreementRequest
-	27, // 60: passerelle.v1.AdminService.AcceptAgreement:input_type -> passerelle.v1.AcceptAgreementRequest
-	29, // 61: passerelle.v1.AdminService.ListAgreements:input_type -> passerelle.v1.ListAgreementsRequest
-	31, // 62: passerelle.v1.AdminService.GetAgreement:input_type -> passerelle.v1.GetAgreementRequest
-	33, // 63: passerelle.v1.AdminService.SuspendAgreement:input_type -> passerelle.v1.SuspendAgreementRequest
-	35, // 64: passerelle.v1.AdminService.ResumeAgreement:input_type -> passerelle.v1.ResumeAgreementRequest
-	39, // 65: passerelle.v1.AdminService.ProposeOfficerChange:input_type -> passerelle.v1.ProposeOfficerChangeRequest
-	41, // 66: passerelle.v1.AdminService.ListOfficers:input_type -> passerelle.v1.ListOfficersRequest
-	44, // 67: passerelle.v1.AdminService.SyncPeers:input_type -> passerelle.v1.SyncPeersRequest
-	49, // 68: passerelle.v1.AdminService.ListKeys:input_type -> passerelle.v1.ListKeysRequest
-	51, // 69: passerelle.v1.AdminService.RotateKey:input_type -> passerelle.v1.RotateKeyRequest
-	3,  // 70: passerelle.v1.AdminService.GetStatus:output_type -> passerelle.v1.GetStatusResponse
-	9,  // 71: passerelle.v1.AdminService.IngestRecords:output_type -> passerelle.v1.IngestRecordsResponse
-	12, // 72: passerelle.v1.AdminService.CreateInvite:output_type -> passerelle.v1.CreateInviteResponse
-	14, // 73: passerelle.v1.AdminService.AcceptInvite:output_type -> passerelle.v1.AcceptInviteResponse
-	18, // 74: passerelle.v1.AdminService.ListPeers:output_type -> passerelle.v1.ListPeersResponse
-	20, // 75: passerelle.v1.AdminService.EndPeer:output_type -> passerelle.v1.EndPeerResponse
-	24, // 76: passerelle.v1.AdminService.DraftAgreement:output_type -> passerelle.v1.DraftAgreementResponse
-	26, // 77: passerelle.v1.AdminService.SignAgreement:output_type -> passerelle.v1.SignAgreementResponse
-	28, // 78: passerelle.v1.AdminService.AcceptAgreement:output_type -> passerelle.v1.AcceptAgreementResponse
-	30, // 79: passerelle.v1.AdminService.ListAgreements:output_type -> passerelle.v1.ListAgreementsResponse
-	32, // 80: passerelle.v1.AdminService.GetAgreement:output_type -> passerelle.v1.GetAgreementResponse
-	34, // 81: passerelle.v1.AdminService.SuspendAgreement:output_type -> passerelle.v1.SuspendAgreementResponse
-	36, // 82: passerelle.v1.AdminService.ResumeAgreement:output_type -> passerelle.v1.ResumeAgreementResponse
-	40, // 83: passerelle.v1.AdminService.ProposeOfficerChange:output_type -> passerelle.v1.ProposeOfficerChangeResponse
-	42, // 84: passerelle.v1.AdminService.ListOfficers:output_type -> passerelle.v1.ListOfficersResponse
-	45, // 85: passerelle.v1.AdminService.SyncPeers:output_type -> passerelle.v1.SyncPeersResponse
-	50, // 86: passerelle.v1.AdminService.ListKeys:output_type -> passerelle.v1.ListKeysResponse
-	52, // 87: passerelle.v1.AdminService.RotateKey:output_type -> passerelle.v1.RotateKeyResponse
-	70, // [70:88] is the sub-list for method output_type
-	52, // [52:70] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	54, // 7: passerelle.v1.PublishedList.published:type_name -> google.protobuf.Timestamp
+	53, // 8: passerelle.v1.PublishedList.withheld_by:type_name -> passerelle.v1.PublishedList.WithheldByEntry
+	8,  // 9: passerelle.v1.IngestRecordsRequest.header:type_name -> passerelle.v1.IngestHeader
+	10, // 10: passerelle.v1.IngestRecordsResponse.rejections:type_name -> passerelle.v1.Rejection
+	10, // 11: passerelle.v1.IngestRecordsResponse.gap_list:type_name -> passerelle.v1.Rejection
+	6,  // 12: passerelle.v1.IngestRecordsResponse.published:type_name -> passerelle.v1.PublishedList
+	54, // 13: passerelle.v1.CreateInviteResponse.not_after:type_name -> google.protobuf.Timestamp
+	15, // 14: passerelle.v1.AcceptInviteResponse.peer:type_name -> passerelle.v1.Peer
+	1,  // 15: passerelle.v1.Peer.state:type_name -> passerelle.v1.PeerState
+	54, // 16: passerelle.v1.Peer.last_seen:type_name -> google.protobuf.Timestamp
+	54, // 17: passerelle.v1.Peer.bundle_fetched:type_name -> google.protobuf.Timestamp
+	54, // 18: passerelle.v1.Peer.checkpoint_time:type_name -> google.protobuf.Timestamp
+	16, // 19: passerelle.v1.Peer.lists:type_name -> passerelle.v1.HeldList
+	54, // 20: passerelle.v1.HeldList.published:type_name -> google.protobuf.Timestamp
+	54, // 21: passerelle.v1.HeldList.not_after:type_name -> google.protobuf.Timestamp
+	15, // 22: passerelle.v1.ListPeersResponse.peers:type_name -> passerelle.v1.Peer
+	54, // 23: passerelle.v1.EndPeerResponse.ended:type_name -> google.protobuf.Timestamp
+	55, // 24: passerelle.v1.Agreement.status:type_name -> passerelle.v1.AgreementStatus
+	54, // 25: passerelle.v1.Agreement.not_before:type_name -> google.protobuf.Timestamp
+	54, // 26: passerelle.v1.Agreement.not_after:type_name -> google.protobuf.Timestamp
+	22, // 27: passerelle.v1.Agreement.signatures:type_name -> passerelle.v1.AgreementSignature
+	21, // 28: passerelle.v1.DraftAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
+	56, // 29: passerelle.v1.SignAgreementRequest.signature:type_name -> passerelle.v1.OfficerSignature
+	21, // 30: passerelle.v1.SignAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
+	21, // 31: passerelle.v1.AcceptAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
+	21, // 32: passerelle.v1.ListAgreementsResponse.agreements:type_name -> passerelle.v1.Agreement
+	21, // 33: passerelle.v1.GetAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
+	21, // 34: passerelle.v1.SuspendAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
+	21, // 35: passerelle.v1.ResumeAgreementResponse.agreement:type_name -> passerelle.v1.Agreement
+	38, // 36: passerelle.v1.Officer.trainings:type_name -> passerelle.v1.Training
+	54, // 37: passerelle.v1.Officer.enrolled:type_name -> google.protobuf.Timestamp
+	54, // 38: passerelle.v1.Officer.retired:type_name -> google.protobuf.Timestamp
+	54, // 39: passerelle.v1.Training.until:type_name -> google.protobuf.Timestamp
+	56, // 40: passerelle.v1.ProposeOfficerChangeRequest.signature:type_name -> passerelle.v1.OfficerSignature
+	54, // 41: passerelle.v1.ProposeOfficerChangeResponse.expires:type_name -> google.protobuf.Timestamp
+	37, // 42: passerelle.v1.ProposeOfficerChangeResponse.officer:type_name -> passerelle.v1.Officer
+	37, // 43: passerelle.v1.ListOfficersResponse.officers:type_name -> passerelle.v1.Officer
+	43, // 44: passerelle.v1.ListOfficersResponse.pending:type_name -> passerelle.v1.PendingOfficerChange
+	54, // 45: passerelle.v1.PendingOfficerChange.expires:type_name -> google.protobuf.Timestamp
+	46, // 46: passerelle.v1.SyncPeersResponse.progress:type_name -> passerelle.v1.SyncProgress
+	47, // 47: passerelle.v1.SyncPeersResponse.result:type_name -> passerelle.v1.SyncResult
+	57, // 48: passerelle.v1.SyncResult.refusal:type_name -> passerelle.v1.Refusal
+	54, // 49: passerelle.v1.Key.created:type_name -> google.protobuf.Timestamp
+	54, // 50: passerelle.v1.Key.rotate_by:type_name -> google.protobuf.Timestamp
+	54, // 51: passerelle.v1.Key.ends:type_name -> google.protobuf.Timestamp
+	48, // 52: passerelle.v1.ListKeysResponse.keys:type_name -> passerelle.v1.Key
+	2,  // 53: passerelle.v1.AdminService.GetStatus:input_type -> passerelle.v1.GetStatusRequest
+	7,  // 54: passerelle.v1.AdminService.IngestRecords:input_type -> passerelle.v1.IngestRecordsRequest
+	11, // 55: passerelle.v1.AdminService.CreateInvite:input_type -> passerelle.v1.CreateInviteRequest
+	13, // 56: passerelle.v1.AdminService.AcceptInvite:input_type -> passerelle.v1.AcceptInviteRequest
+	17, // 57: passerelle.v1.AdminService.ListPeers:input_type -> passerelle.v1.ListPeersRequest
+	19, // 58: passerelle.v1.AdminService.EndPeer:input_type -> passerelle.v1.EndPeerRequest
+	23, // 59: passerelle.v1.AdminService.DraftAgreement:input_type -> passerelle.v1.DraftAgreementRequest
+	25, // 60: passerelle.v1.AdminService.SignAgreement:input_type -> passerelle.v1.SignAgreementRequest
+	27, // 61: passerelle.v1.AdminService.AcceptAgreement:input_type -> passerelle.v1.AcceptAgreementRequest
+	29, // 62: passerelle.v1.AdminService.ListAgreements:input_type -> passerelle.v1.ListAgreementsRequest
+	31, // 63: passerelle.v1.AdminService.GetAgreement:input_type -> passerelle.v1.GetAgreementRequest
+	33, // 64: passerelle.v1.AdminService.SuspendAgreement:input_type -> passerelle.v1.SuspendAgreementRequest
+	35, // 65: passerelle.v1.AdminService.ResumeAgreement:input_type -> passerelle.v1.ResumeAgreementRequest
+	39, // 66: passerelle.v1.AdminService.ProposeOfficerChange:input_type -> passerelle.v1.ProposeOfficerChangeRequest
+	41, // 67: passerelle.v1.AdminService.ListOfficers:input_type -> passerelle.v1.ListOfficersRequest
+	44, // 68: passerelle.v1.AdminService.SyncPeers:input_type -> passerelle.v1.SyncPeersRequest
+	49, // 69: passerelle.v1.AdminService.ListKeys:input_type -> passerelle.v1.ListKeysRequest
+	51, // 70: passerelle.v1.AdminService.RotateKey:input_type -> passerelle.v1.RotateKeyRequest
+	3,  // 71: passerelle.v1.AdminService.GetStatus:output_type -> passerelle.v1.GetStatusResponse
+	9,  // 72: passerelle.v1.AdminService.IngestRecords:output_type -> passerelle.v1.IngestRecordsResponse
+	12, // 73: passerelle.v1.AdminService.CreateInvite:output_type -> passerelle.v1.CreateInviteResponse
+	14, // 74: passerelle.v1.AdminService.AcceptInvite:output_type -> passerelle.v1.AcceptInviteResponse
+	18, // 75: passerelle.v1.AdminService.ListPeers:output_type -> passerelle.v1.ListPeersResponse
+	20, // 76: passerelle.v1.AdminService.EndPeer:output_type -> passerelle.v1.EndPeerResponse
+	24, // 77: passerelle.v1.AdminService.DraftAgreement:output_type -> passerelle.v1.DraftAgreementResponse
+	26, // 78: passerelle.v1.AdminService.SignAgreement:output_type -> passerelle.v1.SignAgreementResponse
+	28, // 79: passerelle.v1.AdminService.AcceptAgreement:output_type -> passerelle.v1.AcceptAgreementResponse
+	30, // 80: passerelle.v1.AdminService.ListAgreements:output_type -> passerelle.v1.ListAgreementsResponse
+	32, // 81: passerelle.v1.AdminService.GetAgreement:output_type -> passerelle.v1.GetAgreementResponse
+	34, // 82: passerelle.v1.AdminService.SuspendAgreement:output_type -> passerelle.v1.SuspendAgreementResponse
+	36, // 83: passerelle.v1.AdminService.ResumeAgreement:output_type -> passerelle.v1.ResumeAgreementResponse
+	40, // 84: passerelle.v1.AdminService.ProposeOfficerChange:output_type -> passerelle.v1.ProposeOfficerChangeResponse
+	42, // 85: passerelle.v1.AdminService.ListOfficers:output_type -> passerelle.v1.ListOfficersResponse
+	45, // 86: passerelle.v1.AdminService.SyncPeers:output_type -> passerelle.v1.SyncPeersResponse
+	50, // 87: passerelle.v1.AdminService.ListKeys:output_type -> passerelle.v1.ListKeysResponse
+	52, // 88: passerelle.v1.AdminService.RotateKey:output_type -> passerelle.v1.RotateKeyResponse
+	71, // [71:89] is the sub-list for method output_type
+	53, // [53:71] is the sub-list for method input_type
+	53, // [53:53] is the sub-list for extension type_name
+	53, // [53:53] is the sub-list for extension extendee
+	0,  // [0:53] is the sub-list for field type_name
 }
 
 func init() { file_passerelle_v1_admin_proto_init() }
@@ -4192,7 +4209,7 @@ func file_passerelle_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_passerelle_v1_admin_proto_rawDesc), len(file_passerelle_v1_admin_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   51,
+			NumMessages:   52,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
